@@ -1,0 +1,111 @@
+"""What one visit of the timing loop brings home, and what many of them say. Plain data and numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """The samples of one workload in one round.
+
+    Sample i is ``elapsed_ms[i]``: the time per run of ``repeats`` runs back to back. The reference workload ran just
+    before it (``reference_ms[i]``) and just after it (``reference_ms[i + 1]``), so there is one reference time more
+    than there are samples.
+    """
+
+    round: int
+    elapsed_ms: tuple[float, ...]
+    reference_ms: tuple[float, ...]
+    repeats: int
+    warmup: int
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.elapsed_ms:
+            raise ValueError("a visit has at least one sample")
+        if len(self.reference_ms) != len(self.elapsed_ms) + 1:
+            raise ValueError(
+                f"{len(self.elapsed_ms)} samples need {len(self.elapsed_ms) + 1} reference times, "
+                f"not {len(self.reference_ms)}"
+            )
+        if min(self.elapsed_ms) <= 0 or min(self.reference_ms) <= 0:
+            raise ValueError("times are positive")
+
+    @property
+    def ratios(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Every sample divided by the mean of the reference times on either side of it. No unit."""
+        reference = np.asarray(self.reference_ms)
+        ratios: np.ndarray[tuple[int], np.dtype[np.float64]] = np.asarray(self.elapsed_ms) / (
+            (reference[:-1] + reference[1:]) / 2
+        )
+        return ratios
+
+    @property
+    def ratio(self) -> float:
+        """The median of the visit's ratios: drift that the workload and the reference share is divided out."""
+        return float(np.median(self.ratios))
+
+    @property
+    def median_ms(self) -> float:
+        """The plain median, with whatever the machine was doing in it."""
+        return float(np.median(self.elapsed_ms))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its uncertainty.
+
+    Attributes:
+        value: in the unit of what was estimated (a ratio, or ms).
+        rel_ci: half-width of the 95% confidence interval over the value; ``inf`` from fewer than two visits.
+        visits: how many visits it rests on.
+    """
+
+    value: float
+    rel_ci: float
+    visits: int
+
+    def scaled(self, factor: float) -> Estimate:
+        """The same estimate in another unit."""
+        return Estimate(value=self.value * factor, rel_ci=self.rel_ci, visits=self.visits)
+
+
+def estimate(ratios: Sequence[float]) -> Estimate:
+    """The median over visits and its interval.
+
+    A visit is the unit, not a sample: samples of one visit share where its memory lies and what the machine was doing,
+    so they do not count as independent. The interval is Student's t on the visits' logarithms, widened by √(π/2), the
+    price in standard error of the median against the mean.
+
+    Args:
+        ratios: one value per visit, positive.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if len(ratios) == 0:
+        raise ValueError("no visits to estimate from")
+    values = np.asarray(ratios, dtype=np.float64)
+    n = len(values)
+    if n < 2:
+        return Estimate(value=float(values[0]), rel_ci=float("inf"), visits=n)
+    spread = float(np.std(np.log(values), ddof=1))
+    quantile = _t_quantile(n - 1)
+    half_width = quantile * float(np.sqrt(np.pi / 2)) * spread / float(np.sqrt(n))
+    return Estimate(value=float(np.median(values)), rel_ci=half_width, visits=n)
+
+
+_T_QUANTILES: dict[int, float] = {}
+
+
+def _t_quantile(degrees: int) -> float:
+    if degrees not in _T_QUANTILES:
+        _T_QUANTILES[degrees] = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return _T_QUANTILES[degrees]
