@@ -1,0 +1,62 @@
+# Every target installs what it needs first. Nothing outside this folder is read or changed, except pip's cache.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := ort,report,postgresql,parquet,dev
+
+# What a shell may have set for other projects must not leak into this one.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV LATENCY_DB_URL
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: install demo test lint bench gpu-check docs clean help
+
+help:
+	@echo 'make install    .venv with everything that builds on any machine'
+	@echo 'make demo       profile this machine and validate the predictions; see demo/report.html'
+	@echo 'make test       the tests'
+	@echo 'make lint       ruff, mypy, import-linter, generated docs'
+	@echo 'make bench      the benchmarks in benchmarks/'
+	@echo 'make gpu-check  what only a CUDA device can show; exits 3 where there is none'
+	@echo 'make docs       write docs/cli.md anew'
+	@echo 'make clean      remove .venv, demo/ and caches'
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.11 or later is needed (make PYTHON=/path/to/python3)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) -V) is too old; Python 3.11 or later is needed (make PYTHON=/path/to/python3)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
+	@touch $@
+
+demo: $(STAMP)
+	mkdir -p demo
+	$(BIN)/latency-db --db demo/latency.db profile --backend ort --image-size 256x512 --time-budget 4m
+	$(BIN)/latency-db --db demo/latency.db validate --backend ort --networks 20 --image-size 256x512 --time-budget 3m --report demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_cli.py --check
+
+bench: $(STAMP)
+	for script in $(filter-out benchmarks/gpu_check.py benchmarks/_%,$(wildcard benchmarks/*.py)); do \
+		echo "== $$script"; $(BIN)/python "$$script"; \
+	done
+
+gpu-check: $(STAMP)
+	$(BIN)/python benchmarks/gpu_check.py
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate_cli.py
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
