@@ -1,1 +1,1 @@
-
+"""Discrete networks: what an architecture is and the module that it makes."""

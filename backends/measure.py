@@ -1,0 +1,354 @@
+"""The one timing loop.
+
+Rounds over all jobs in shuffled order, never one job at a time: the machine drifts, and rounds average the drift out and
+make it visible. Each visit loads its program anew, because where the memory of one loading happens to lie is worth
+several percent and would otherwise look like precision; warms it up; and takes samples, each of which has the reference
+workload just before and just after it. At most one job and the reference are loaded at any time, so idle thread pools
+cannot disturb what is timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from backends.errors import CompileError
+from backends.protocol import Backend, Clock, Program, Runner, Workload
+from backends.reference import reference_workload
+from backends.samples import Visit, estimate
+
+UNDISTURBED_PERCENTILE = 10
+DISTURBED = 1.2
+NOISY = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """When to stop, and what one visit consists of.
+
+    Attributes:
+        rel_ci: a job is done when the half-width of its 95% interval is at most this part of its value.
+        time_budget_s: for the whole call, compiling included.
+        min_rounds: visits that a job gets before its interval is believed.
+        max_rounds: visits that no job exceeds.
+        sample_ms: one sample repeats the job until it lasts about this long …
+        visit_ms: … and a visit takes about this long, within the next two bounds.
+        min_samples: fewest samples of a visit.
+        max_samples: most samples of a visit.
+        warmup: untimed runs after loading.
+    """
+
+    rel_ci: float = 0.01
+    time_budget_s: float = 600.0
+    min_rounds: int = 5
+    max_rounds: int = 1000
+    sample_ms: float = 2.0
+    visit_ms: float = 36.0
+    min_samples: int = 3
+    max_samples: int = 8
+    warmup: int = 2
+
+    def __post_init__(self) -> None:
+        if self.time_budget_s <= 0:
+            raise ValueError("the time budget is not positive")
+        if not 0 < self.rel_ci < 1:
+            raise ValueError("the relative confidence interval is not between 0 and 1")
+        if self.min_rounds < 2 or self.max_rounds < self.min_rounds:
+            raise ValueError("rounds: at least 2, and no fewer at most than at least")
+
+
+@dataclass(kw_only=True)
+class Job:
+    """Something to time, and the visits that it has.
+
+    Attributes:
+        key: what the sink knows it by.
+        workload: what runs.
+        ratios: one value per visit so far, earlier calls' included.
+        next_round: the number of its next visit.
+        always: measure it in every round, however tight its interval is.
+    """
+
+    key: Hashable
+    workload: Workload
+    ratios: list[float] = field(default_factory=list)
+    next_round: int = 0
+    always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where the loop is: for a progress line."""
+
+    round: int
+    visit: int
+    visits: int
+    done: int
+    jobs: int
+    failed: int
+    elapsed_s: float
+    left_s: float
+
+
+class Sink(Protocol):
+    """Takes what the loop finds, as it finds it."""
+
+    def visited(self, key: Hashable, visit: Visit) -> None:
+        """One more visit. What it has stored when it returns is safe."""
+
+    def failed(self, key: Hashable, round_number: int, reason: str) -> None:
+        """This job cannot be run; the others go on."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called after every visit."""
+
+    def round_ended(self, reference_ms: float) -> None:
+        """Called after every round with the reference's undisturbed time so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How the loop ended.
+
+    Attributes:
+        reason: ``confident`` (every job tight, or the caller's own condition met), ``time`` or ``rounds``.
+        rounds: completed rounds.
+        visits: visits made.
+        reference_ms: the reference's undisturbed time: the 10th percentile of all its times here.
+        elapsed_s: how long it took.
+        failed: jobs that could not be run, with the reason.
+        wide: jobs whose interval is still wider than asked for.
+    """
+
+    reason: str
+    rounds: int
+    visits: int
+    reference_ms: float
+    elapsed_s: float
+    failed: dict[Hashable, str]
+    wide: tuple[Hashable, ...]
+
+
+class _Loop:
+    def __init__(
+        self,
+        backend: Backend,
+        jobs: Sequence[Job],
+        plan: Plan,
+        sink: Sink,
+        seed: int,
+        enough: Callable[[int], bool] | None,
+        now: Callable[[], float],
+    ) -> None:
+        self.backend, self.jobs, self.plan, self.sink = backend, list(jobs), plan, sink
+        self.seed, self.enough, self.now = seed, enough, now
+        self.programs: dict[Hashable, Program] = {}
+        self.failed: dict[Hashable, str] = {}
+        self.reference_times: list[float] = []
+        self.visits = 0
+        self.tight = {job.key for job in self.jobs if self.is_tight(job)}
+        self.started = now()
+        self.reference = backend.compile(reference_workload())
+        self.reference_repeats = 0
+
+    # Which jobs are left, and when it is over.
+
+    def is_tight(self, job: Job) -> bool:
+        if len(job.ratios) < self.plan.min_rounds:
+            return False
+        return len(job.ratios) >= self.plan.max_rounds or estimate(job.ratios).rel_ci <= self.plan.rel_ci
+
+    def active(self) -> list[Job]:
+        return [job for job in self.jobs if job.key not in self.failed and (job.always or job.key not in self.tight)]
+
+    def over_time(self) -> bool:
+        return self.now() - self.started >= self.plan.time_budget_s
+
+    def run(self) -> Outcome:
+        rounds, reason = 0, "confident"
+        while jobs := self.active():
+            if rounds >= self.plan.max_rounds:
+                reason = "rounds"
+                break
+            random.Random(f"{self.seed}/{rounds}").shuffle(jobs)
+            if not self.round(rounds, jobs):
+                reason = "time"
+                break
+            rounds += 1
+            self.sink.round_ended(self.undisturbed())
+            if self.enough is not None and self.enough(rounds):
+                break
+            if self.over_time():
+                reason = "time" if self.active() else "confident"
+                break
+        if self.reference_times:
+            self.sink.round_ended(self.undisturbed())
+        return Outcome(
+            reason=reason,
+            rounds=rounds,
+            visits=self.visits,
+            reference_ms=self.undisturbed() if self.reference_times else math.nan,
+            elapsed_s=self.now() - self.started,
+            failed=dict(self.failed),
+            wide=tuple(job.key for job in self.jobs if job.key not in self.failed and job.key not in self.tight),
+        )
+
+    def round(self, number: int, jobs: Sequence[Job]) -> bool:
+        """Visit every job once; False where time ran out first."""
+        for index, job in enumerate(jobs):
+            if self.over_time():
+                return False
+            self.attempt(job)
+            self.sink.progress(self.where(number, index + 1, len(jobs)))
+        return True
+
+    def where(self, number: int, visit: int, visits: int) -> Progress:
+        elapsed = self.now() - self.started
+        return Progress(
+            round=number,
+            visit=visit,
+            visits=visits,
+            done=len(self.tight),
+            jobs=len(self.jobs),
+            failed=len(self.failed),
+            elapsed_s=elapsed,
+            left_s=max(0.0, self.plan.time_budget_s - elapsed),
+        )
+
+    def undisturbed(self) -> float:
+        return float(np.percentile(self.reference_times, UNDISTURBED_PERCENTILE))
+
+    # One visit.
+
+    def attempt(self, job: Job) -> None:
+        """A visit; a job that cannot be run becomes a failure, which is data, and the loop goes on."""
+        try:
+            if job.key not in self.programs:
+                self.programs[job.key] = self.backend.compile(job.workload)
+            runner = self.programs[job.key].load()
+        except CompileError as error:
+            self.failed[job.key] = str(error)
+            self.sink.failed(job.key, job.next_round, str(error))
+            return
+        try:
+            visit = self.visit(job, runner)
+        finally:
+            runner.close()
+        self.visits += 1
+        job.next_round += 1
+        job.ratios.append(visit.ratio)
+        (self.tight.add if self.is_tight(job) else self.tight.discard)(job.key)
+        self.sink.visited(job.key, visit)
+
+    def visit(self, job: Job, runner: Runner) -> Visit:
+        clock, plan = self.backend.clock, self.plan
+        reference = self.reference.load()
+        try:
+            with _no_garbage_collection():
+                run_ms = _warm_up(clock, runner, plan.warmup)
+                reference_ms = _warm_up(clock, reference, plan.warmup)
+                if self.reference_repeats == 0:
+                    self.reference_repeats = _repeats(plan.sample_ms, reference_ms)
+                repeats = _repeats(plan.sample_ms, run_ms)
+                pair_ms = repeats * run_ms + self.reference_repeats * reference_ms
+                samples = min(plan.max_samples, max(plan.min_samples, round(plan.visit_ms / pair_ms)))
+                references = [_time(clock, reference, self.reference_repeats)]
+                elapsed = []
+                for _ in range(samples):
+                    elapsed.append(_time(clock, runner, repeats))
+                    references.append(_time(clock, reference, self.reference_repeats))
+        finally:
+            reference.close()
+        self.reference_times += references
+        visit = Visit(
+            round=job.next_round,
+            elapsed_ms=tuple(elapsed),
+            reference_ms=tuple(references),
+            repeats=repeats,
+            warmup=plan.warmup,
+        )
+        return Visit(**{**visit.__dict__, "flags": self.flags(visit)})
+
+    def flags(self, visit: Visit) -> tuple[str, ...]:
+        flags = []
+        if np.median(visit.reference_ms) > DISTURBED * self.undisturbed():
+            flags.append("disturbed")
+        if np.median(np.abs(visit.ratios / visit.ratio - 1)) > NOISY:
+            flags.append("noisy")
+        return tuple(flags)
+
+    def close(self) -> None:
+        for program in self.programs.values():
+            program.close()
+        self.reference.close()
+
+
+def _time(clock: Clock, runner: Runner, repeats: int) -> float:
+    """Milliseconds per run of ``repeats`` runs back to back."""
+    clock.start()
+    for _ in range(repeats):
+        runner.run()
+    return clock.stop() / repeats
+
+
+def _warm_up(clock: Clock, runner: Runner, runs: int) -> float:
+    """Run until warm; the last run's time in ms."""
+    elapsed = 0.0
+    for _ in range(max(1, runs)):
+        elapsed = _time(clock, runner, 1)
+    return elapsed
+
+
+def _repeats(sample_ms: float, run_ms: float) -> int:
+    return max(1, math.ceil(sample_ms / run_ms - 0.5)) if run_ms > 0 else 1
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """The collector would otherwise run inside a sample now and then."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def measure(
+    backend: Backend,
+    jobs: Sequence[Job],
+    plan: Plan,
+    sink: Sink,
+    *,
+    seed: int = 0,
+    enough: Callable[[int], bool] | None = None,
+    now: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Time jobs in shuffled rounds until each is known well enough or time is up.
+
+    Args:
+        backend: runs and times.
+        jobs: what to time; their ``ratios`` grow.
+        plan: when to stop.
+        sink: takes every visit as it is made, so that an interrupted call loses nothing.
+        seed: of the order within rounds.
+        enough: asked after every round (with the number of rounds so far); True ends the loop as ``confident``.
+        now: seconds, monotonic; another one in tests.
+
+    Raises:
+        CompileError: the reference workload itself cannot be compiled here.
+    """
+    loop = _Loop(backend, jobs, plan, sink, seed, enough, now)
+    try:
+        return loop.run()
+    finally:
+        loop.close()
