@@ -136,7 +136,7 @@ def test_prediction_reliability_needs_three_networks() -> None:
 
 
 def test_prediction_reliability_needs_operators() -> None:
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="nothing to split"):
         prediction_reliability(lambda ratios: [1.0, 2.0, 3.0], {})
 
 
