@@ -64,7 +64,6 @@ def describe_option(option: click.Option, context: click.Context) -> str:
         f"default: `{extra['default']}`" if "default" in extra else "",
         f"range: `{extra['range']}`" if "range" in extra else "",
         f"environment: `{', '.join(extra['envvars'])}`" if "envvars" in extra else "",
-        "may be repeated" if option.multiple else "",
     ]
     noted = "; ".join(filter(None, notes))
     return f"- {names}: {' '.join(help_text(option.help).split())}" + (f" *({noted})*" if noted else "")
@@ -82,14 +81,16 @@ def describe(command: click.Command, context: click.Context) -> str:
     if isinstance(command, click.Group):
         children = ((name, command.get_command(context, name)) for name in command.list_commands(context))
         parts.append(
-            "\n".join(
-                f"- `{name}`: {child.get_short_help_str(limit=100)}"
+            "Commands:\n\n"
+            + "\n".join(
+                f"- `{name}`: {child.get_short_help_str(limit=300)}"
                 for name, child in children
                 if child is not None and not child.hidden
             )
         )
     options = [p for p in command.get_params(context) if isinstance(p, click.Option) and not p.hidden]
-    parts.append("\n".join(describe_option(option, context) for option in options if "--help" not in option.opts))
+    listed = "\n".join(describe_option(option, context) for option in options if "--help" not in option.opts)
+    parts.append(f"Options:\n\n{listed}" if listed else "")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -131,6 +133,20 @@ def check_arguments(path: str, words: list[str]) -> None:
     fewest = sum(argument.nargs for argument in positional if argument.required and argument.nargs > 0)
     most = sum(argument.nargs if argument.nargs > 0 else len(given) for argument in positional)
     assert fewest <= len(given) <= most, f"{path} takes {fewest} to {most} arguments, not {given}"
+
+
+def _python_blocks() -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+@pytest.mark.parametrize("code", _python_blocks(), ids=lambda code: f"README.md-{_python_blocks().index(code)}")
+def test_python_examples_run(code: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_the_checker_refuses_what_does_not_exist() -> None:
