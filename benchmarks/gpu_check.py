@@ -62,7 +62,7 @@ def cuda_backends() -> Iterator[Backend]:
     """The torch backend on CUDA, once for each of its ways to run."""
     schema = registry.get("torch").settings_schema
     for mode in schema["mode"].choices or (schema["mode"].default,):
-        yield registry.create("torch", device="cuda", mode=mode)
+        yield registry.create("torch", device_type="cuda", mode=mode)
 
 
 def time_on(backend: Backend, workload: Workload) -> dict[str, object]:
