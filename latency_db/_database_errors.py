@@ -71,5 +71,3 @@ def _reason(error: BaseException) -> str:
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection holds a lock that this one needs."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-

@@ -121,7 +121,9 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise StorageError("the database's URL cannot be read", "as in sqlite:///file.db or postgresql://host/name") from None
+        raise StorageError(
+            "the database's URL cannot be read", "as in sqlite:///file.db or postgresql://host/name"
+        ) from None
     name = "postgresql" if parsed.drivername == "postgres" else parsed.get_backend_name()
     if name == "sqlite":
         return parsed.set(drivername="sqlite")
@@ -190,7 +192,7 @@ def _use_wal(engine: Engine) -> None:
         while True:
             try:
                 cursor = connection.cursor()
-                mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]  # type: ignore[func-returns-value]
+                mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
                 if mode == "delete":
                     cursor.execute("PRAGMA journal_mode = WAL")
                 return

@@ -1,0 +1,55 @@
+"""A calibration as plain data: what turns a sum over operators into the latency of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latency_db.keys import ImageSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationTerm:
+    """One coefficient.
+
+    Attributes:
+        term: ``global``, ``op`` (applies to an operator) or ``pair`` (applies to two adjacent ones).
+        value: the coefficient; its meaning is the calibration's ``method``.
+        op: the operator, or the first of the pair.
+        next_op: the second of the pair.
+        stride: the stride of ``op``.
+        next_stride: the stride of ``next_op``.
+        s: downsample rate where the term applies; None where it applies at any.
+    """
+
+    term: str
+    value: float
+    op: str | None = None
+    next_op: str | None = None
+    stride: int | None = None
+    next_stride: int | None = None
+    s: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRow:
+    """One version of the calibration of a target for a space at an image size.
+
+    Attributes:
+        space_digest: of the space's settings.
+        cv_error: mean absolute percentage error on networks that took no part in the fit, as a fraction.
+        networks: how many networks it was learnt on.
+        run_id: the run that measured those.
+        version: counts from 1; the store assigns it.
+    """
+
+    target_id: int
+    space: str
+    space_digest: str
+    image: ImageSize
+    batch: int
+    method: str
+    cv_error: float
+    networks: int
+    run_id: int | None = None
+    version: int = 0
+    terms: tuple[CalibrationTerm, ...] = ()

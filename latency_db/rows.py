@@ -1,0 +1,141 @@
+"""What the store gives back: frozen plain data, nothing tied to a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from backends.protocol import SettingValue, Target
+from backends.samples import Visit
+from latency_db.keys import ImageSize, OpSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRow:
+    """A target and what is stored of it.
+
+    Attributes:
+        series: the highest series of its runs so far; 0 where there is none.
+        reference_ms: undisturbed time of the reference workload: the least of its runs'.
+        n_specs: operators with at least one latency.
+        n_measurements: latencies, over all operators, series and provenances.
+        provenances: of those latencies, best first.
+    """
+
+    id: int
+    target: Target
+    series: int
+    reference_ms: float | None
+    n_specs: int
+    n_measurements: int
+    provenances: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """For people: everything that tells it from another target."""
+        target = self.target
+        settings = " ".join(f"{name}={value}" for name, value in sorted(target.settings.items()))
+        what = " ".join(filter(None, (target.runtime, target.runtime_version, target.precision, settings)))
+        provenances = "+".join(self.provenances) or "nothing stored"
+        return f"{target.key[:8]}: {target.device} {target.backend} {what} ({provenances})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRow:
+    """A device and how many targets it has."""
+
+    slug: str
+    name: str
+    targets: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecSeries:
+    """The visits of one operator (or network): one series, one provenance, in the order in which they were stored.
+
+    Attributes:
+        rounds: one per visit; visits of several runs may repeat a round.
+        ratios: one per visit; empty where the latencies were imported or predicted without samples.
+        latencies_ms: one per visit: the plain median, or the imported or predicted value.
+        created_at: of the last visit.
+    """
+
+    series: int
+    rounds: tuple[int, ...]
+    ratios: tuple[float, ...]
+    latencies_ms: tuple[float, ...]
+    provenance: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyRow:
+    """The latency of one operator on one target.
+
+    Attributes:
+        rel_ci: half-width of the 95% interval over the latency; None from fewer than two visits.
+    """
+
+    device: str
+    backend: str
+    runtime_version: str
+    precision: str
+    settings: Mapping[str, SettingValue]
+    spec: OpSpec
+    latency_ms: float
+    rel_ci: float | None
+    visits: int
+    provenance: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One run of a program that wrote latencies."""
+
+    id: int
+    target_id: int
+    kind: str
+    series: int
+    status: str
+    reason: str | None
+    plan: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    reference_ms: float | None
+    started_at: datetime
+    finished_at: datetime | None
+    heartbeat_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRow:
+    """A network of a space at one image size."""
+
+    id: int
+    space: str
+    space_settings: Mapping[str, Any]
+    architecture: Mapping[str, Any]
+    image: ImageSize
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawMeasurement:
+    """One stored row with its samples.
+
+    Attributes:
+        visit: None for a failure and for a value that came without samples.
+        latency_ms: None for a failure.
+    """
+
+    run_id: int
+    spec: OpSpec
+    series: int
+    round: int
+    provenance: str
+    status: str
+    reason: str | None
+    visit: Visit | None
+    latency_ms: float | None
+    created_at: datetime
