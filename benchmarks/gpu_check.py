@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from pathlib import Path
 
 from backends import registry
 from backends.errors import BackendError
 from backends.measure import Job, Plan, Progress, measure
-from backends.protocol import Backend, Workload
+from backends.protocol import SettingValue, Workload
 from backends.reference import reference_workload
 from backends.samples import Visit, estimate
 
@@ -58,25 +58,26 @@ def run_tests() -> dict[str, object]:
     return {"exit_code": code, **counts, "failed": [f"{case.get('classname')}.{case.get('name')}" for case in bad]}
 
 
-def cuda_backends() -> Iterator[Backend]:
-    """The torch backend on CUDA, once for each of its ways to run."""
-    schema = registry.get("torch").settings_schema
-    for mode in schema["mode"].choices or (schema["mode"].default,):
-        yield registry.create("torch", device_type="cuda", mode=mode)
+def modes() -> tuple[SettingValue, ...]:
+    """The torch backend's ways to run."""
+    mode = registry.get("torch").settings_schema["mode"]
+    return mode.choices or (mode.default,)
 
 
-def time_on(backend: Backend, workload: Workload) -> dict[str, object]:
-    """One workload on one backend, by the timing loop that profiling uses."""
+def time_on_device(mode: SettingValue, workload: Workload, device_type: str = "cuda") -> dict[str, object]:
+    """One workload on the torch backend, by the timing loop that profiling uses; an error is an entry, too."""
     job = Job(key=workload.name, workload=workload)
-    target = backend.target()
     try:
+        backend = registry.create("torch", device_type=device_type, mode=mode)
+        target = backend.target()
         outcome = measure(backend, [job], PLAN, _Quiet())
     except BackendError as error:
-        return {"settings": backend.settings, "device": target.device, "error": str(error)}
+        return {"mode": mode, "error": str(error)}
     if outcome.failed:
-        return {"settings": backend.settings, "device": target.device, "error": outcome.failed[workload.name]}
+        return {"mode": mode, "error": outcome.failed[workload.name]}
     found = estimate(job.ratios).scaled(outcome.reference_ms)
     return {
+        "mode": mode,
         "settings": backend.settings,
         "device": target.device,
         "clock": backend.clock.name,
@@ -99,7 +100,7 @@ def main() -> int:
         print("no CUDA device here: nothing was checked")
         return NO_DEVICE
     tests = run_tests()
-    timings = [time_on(backend, reference_workload()) for backend in cuda_backends()]
+    timings = [time_on_device(mode, reference_workload()) for mode in modes()]
     errors = [timing for timing in timings if "error" in timing]
     document = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "tests": tests, "timings": timings}
     out.parent.mkdir(parents=True, exist_ok=True)
