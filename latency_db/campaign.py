@@ -1,0 +1,172 @@
+"""One measuring run: jobs from a space, the timing loop, rows in the database. Profiling and validation share it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from backends.environment import describe
+from backends.measure import Job, Outcome, Plan, measure
+from backends.protocol import Backend
+from latency_db import spaces
+from latency_db.errors import NotFoundError
+from latency_db.keys import ImageSize, OpSpec
+from latency_db.recording import JobKey, Report, StoreSink
+from latency_db.space import Architecture, Decomposition, Space
+from latency_db.store import Store
+from latency_db.workloads import network_workload, operator_workload
+
+CALIBRATION_SEED = "calibration"
+"""Networks for fitting come from this stream of random numbers, networks for judging from another: and whatever both
+streams yield is never judged."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in the database and its operators."""
+
+    id: int
+    architecture: Architecture
+    decomposition: Decomposition
+
+    @property
+    def key(self) -> JobKey:
+        """Its job's key."""
+        return JobKey("network", self.id)
+
+
+@dataclass
+class Campaign:
+    """Measures operators and networks of one space, at one size, on one target.
+
+    Attributes:
+        store: where everything goes.
+        backend: what measures.
+        space: what is measured.
+        image: input size.
+        batch: images at once.
+        device: slug to file it under; the backend's own name for the machine where there is none.
+        report: takes the loop's progress.
+    """
+
+    store: Store
+    backend: Backend
+    space: Space
+    image: ImageSize
+    batch: int = 1
+    device: str | None = None
+    report: Report = field(default=lambda progress: None)
+
+    def __post_init__(self) -> None:
+        self.target = self.backend.target(self.device)
+        self.target_id = self.store.ensure_target(self.target)
+        self.space_digest = spaces.digest(self.space)
+
+    @property
+    def series(self) -> int:
+        """The newest series of measurements of this target; 0 where there is none."""
+        return next(row.series for row in self.store.targets() if row.id == self.target_id)
+
+    def reference_ms(self) -> float:
+        """What one unit of ratio is in ms: the reference workload's undisturbed time on this target.
+
+        Raises:
+            NotFoundError: nothing was measured on this target yet.
+        """
+        value = next(row.reference_ms for row in self.store.targets() if row.id == self.target_id)
+        if value is None:
+            raise NotFoundError(
+                f"nothing is measured on {self.target.device} with {self.target.backend} yet",
+                hint=f"latency-db profile --backend {self.target.backend}",
+            )
+        return value
+
+    def draw(self, count: int, seed: str, exclude: Iterable[int] = ()) -> list[Network]:
+        """``count`` different random networks, none of them among ``exclude``."""
+        rng = random.Random(seed)
+        seen, networks = set(exclude), list[Network]()
+        while len(networks) < count:
+            architecture = self.space.sample(rng)
+            network = self.network(architecture)
+            if network.id not in seen:
+                seen.add(network.id)
+                networks.append(network)
+        return networks
+
+    def network(self, architecture: Architecture) -> Network:
+        """The network in the database, put there if need be."""
+        document = self.space.to_json(architecture)
+        network_id = self.store.ensure_network(
+            self.space.name, dict(self.space.settings), document, self.image, self.batch
+        )
+        return Network(network_id, architecture, self.space.decompose(architecture, self.image, self.batch))
+
+    def operator_jobs(self, specs: Sequence[OpSpec], *, series: int | None) -> dict[OpSpec, Job]:
+        """A job for every operator; with what ``series`` already has on it, or with nothing."""
+        ids = self.store.ensure_specs(specs)
+        known = self.store.visit_ratios(self.target_id, image=self.image, batch=self.batch) if series else {}
+        jobs = {}
+        for spec in specs:
+            visits = known.get(spec)
+            kept = visits is not None and visits.provenance == "measured" and visits.series == series
+            jobs[spec] = Job(
+                key=JobKey("operator", ids[spec]),
+                workload=operator_workload(self.space, spec),
+                ratios=list(visits.ratios) if visits and kept else [],
+                next_round=max(visits.rounds, default=-1) + 1 if visits and kept else 0,
+            )
+        return jobs
+
+    def network_jobs(self, networks: Sequence[Network], *, series: int | None, always: bool) -> dict[int, Job]:
+        """A job for every network, by its id."""
+        known = self.store.network_visits(self.target_id) if series else {}
+        jobs = {}
+        for network in networks:
+            visits = known.get(network.id)
+            kept = visits is not None and visits.series == series
+            jobs[network.id] = Job(
+                key=network.key,
+                workload=network_workload(
+                    self.space, network.architecture, f"network-{network.id}", self.image, self.batch
+                ),
+                ratios=list(visits.ratios) if visits and kept else [],
+                next_round=max(visits.rounds, default=-1) + 1 if visits and kept else 0,
+                always=always,
+            )
+        return jobs
+
+    def run(
+        self,
+        kind: str,
+        jobs: Sequence[Job],
+        plan: Plan,
+        *,
+        series: int,
+        seed: int,
+        enough: Callable[[int], bool] | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> tuple[int, Outcome]:
+        """Measure; returns the run's id and how it ended.
+
+        An interrupted run is marked so and keeps every visit it made.
+        """
+        described = {
+            "image": str(self.image),
+            "batch": self.batch,
+            "space": self.space.name,
+            "space_settings": dict(self.space.settings),
+            "seed": seed,
+            **asdict(plan),
+            **(details or {}),
+        }
+        run_id = self.store.start_run(self.target_id, kind, series=series, plan=described, environment=describe())
+        sink = StoreSink(self.store, run_id, self.report)
+        try:
+            outcome = measure(self.backend, jobs, plan, sink, seed=seed, enough=enough)
+        except BaseException as error:
+            # Ctrl-C among them: the run's row must not claim that it is still going on.
+            self.store.finish_run(run_id, "interrupted", type(error).__name__, None)
+            raise
+        self.store.finish_run(run_id, "completed", outcome.reason, outcome.reference_ms)
+        return run_id, outcome

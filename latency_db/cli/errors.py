@@ -1,0 +1,29 @@
+"""One line for a mistake, a traceback only with --debug."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from backends.errors import BackendError
+from latency_db.errors import LatencyDbError
+
+INTERRUPTED = 130
+
+
+class OneLineErrors(click.Group):
+    """A group whose commands end in one line on standard error and a non-zero exit when the library raises."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (LatencyDbError, BackendError) as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. What was measured is stored; the same command goes on from there.", err=True)
+            ctx.exit(INTERRUPTED)

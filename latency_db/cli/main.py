@@ -1,0 +1,49 @@
+"""``latency-db``."""
+
+from __future__ import annotations
+
+import click
+
+from latency_db import __version__
+from latency_db.cli.database import db
+from latency_db.cli.doctor import doctor
+from latency_db.cli.errors import OneLineErrors
+from latency_db.cli.listing import backends_command, devices, spaces_command, targets
+from latency_db.cli.operators import operators
+from latency_db.cli.profile import profile
+from latency_db.cli.query import query
+from latency_db.cli.transfer import export, import_group
+from latency_db.cli.validate import validate
+
+
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="latency-db")
+@click.option(
+    "--db",
+    metavar="URL",
+    envvar="LATENCY_DB_URL",
+    show_envvar=True,
+    help="Database: an SQLAlchemy URL or the path of an SQLite file.  [default: latency.db in the user's data folder]",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(db: str | None, debug: bool) -> None:
+    """Measure operators on a device, keep them in a SQL database, predict networks, and check the predictions."""
+
+
+for command in (
+    profile,
+    validate,
+    query,
+    operators,
+    targets,
+    devices,
+    backends_command,
+    spaces_command,
+    export,
+    import_group,
+    doctor,
+    db,
+):
+    main.add_command(command)

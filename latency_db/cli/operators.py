@@ -1,0 +1,103 @@
+"""``latency-db operators``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from latency_db.cli.common import (
+    DURATION,
+    ProgressLine,
+    backend_options,
+    device_option,
+    json_option,
+    make_backend,
+    open_store,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from latency_db.table1 import Row
+
+
+@click.command()
+@backend_options
+@device_option
+@click.option("--time-budget", type=DURATION, default="20s", show_default=True, help="Stop measuring after this long.")
+@click.option("--rel-ci", type=float, default=0.01, show_default=True, help="Half-width of the 95% interval to reach.")
+@json_option
+@click.pass_context
+def operators(
+    ctx: click.Context,
+    backend_name: str,
+    threads: int | None,
+    settings: tuple[str, ...],
+    device: str | None,
+    time_budget: float,
+    rel_ci: float,
+    as_json: bool,
+) -> None:
+    """Compare convolutions as Table 1 of the paper does, at 1x256x32x64.
+
+    Latency on this target, multiply-adds, parameters and relative receptive field of the standard, grouped, dilated and
+    zoomed convolution. What the database lacks is measured.
+    """
+    from backends.measure import Plan
+    from backends.samples import estimate
+    from latency_db import spaces, table1
+    from latency_db.campaign import Campaign
+    from latency_db.errors import InputError
+    from latency_db.profiling import needs_work
+
+    try:
+        plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    store = open_store(ctx)
+    line = ProgressLine()
+    campaign = Campaign(
+        store, make_backend(backend_name, threads, settings), spaces.create("fasterseg"), table1.IMAGE, 1, device, line
+    )
+    series = max(1, campaign.series)
+    jobs = campaign.operator_jobs(table1.specs(), series=series)
+    if any(needs_work(job, plan) for job in jobs.values()):
+        campaign.run("profile", list(jobs.values()), plan, series=series, seed=0, details={"table": 1})
+        line.end()
+    reference_ms = campaign.reference_ms()
+    table = table1.rows(
+        {spec: estimate(job.ratios).scaled(reference_ms) for spec, job in jobs.items() if job.ratios}
+    )
+    if as_json:
+        print_json([{**row.__dict__, "rel_ci": _finite(row.rel_ci)} for row in table])
+        return
+    _print(table)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or value == float("inf") else value
+
+
+def _print(table: list[Row]) -> None:
+    base = table[0]
+
+    def change(value: float, reference: float) -> str:
+        return "" if value == reference else f" ({value / reference - 1:+.0%})"
+
+    print_table(
+        ("layer", "latency (ms)", "±95%", "MACs (G)", "params (M)", "RF"),
+        [
+            (
+                row.title,
+                "-"
+                if row.latency_ms is None
+                else f"{row.latency_ms:.3f}" + (change(row.latency_ms, base.latency_ms) if base.latency_ms else ""),
+                "-" if _finite(row.rel_ci) is None else f"{row.rel_ci:.1%}",
+                f"{row.macs / 1e9:.2f}{change(row.macs, base.macs)}",
+                f"{row.parameters / 1e6:.2f}{change(row.parameters, base.parameters)}",
+                f"{row.receptive_field:g}",
+            )
+            for row in table
+        ],
+    )

@@ -1,0 +1,152 @@
+"""``latency-db profile``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from latency_db.cli.common import (
+    DURATION,
+    ProgressLine,
+    backend_options,
+    device_option,
+    image_option,
+    json_option,
+    make_backend,
+    open_store,
+    print_json,
+    space_options,
+)
+from latency_db.keys import ImageSize
+
+if TYPE_CHECKING:
+    from latency_db.campaign import Campaign
+    from latency_db.profiling import ProfileResult
+
+
+@click.command()
+@backend_options
+@device_option
+@space_options
+@image_option("1024x2048")
+@click.option("--rel-ci", type=float, default=0.01, show_default=True, help="Half-width of the 95% interval to reach.")
+@click.option("--time-budget", type=DURATION, default="10m", show_default=True, help="Stop after this long.")
+@click.option(
+    "--only", multiple=True, metavar="FIELD=VALUE,…", help="Only operators like this: op=conv_x2,s=8. Repeatable."
+)
+@click.option("--remeasure", is_flag=True, help="Begin a new series instead of going on with what is there.")
+@click.option(
+    "--calibration-networks",
+    type=click.IntRange(min=0),
+    default=24,
+    show_default=True,
+    help="Random networks to measure and calibrate with; 0 for none.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order within rounds.")
+@json_option
+@click.pass_context
+def profile(
+    ctx: click.Context,
+    backend_name: str,
+    threads: int | None,
+    settings: tuple[str, ...],
+    device: str | None,
+    space_name: str,
+    space_settings: tuple[str, ...],
+    batch: int,
+    image: ImageSize,
+    rel_ci: float,
+    time_budget: float,
+    only: tuple[str, ...],
+    remeasure: bool,
+    calibration_networks: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure every operator of a space on this machine.
+
+    Rounds over all operators in shuffled order, until each one's confidence interval is tight enough or the time is up.
+    Every visit is stored as it is made: after Ctrl-C, or worse, the same command goes on.
+    """
+    from backends.measure import Plan
+    from latency_db import spaces
+    from latency_db.campaign import Campaign
+    from latency_db.errors import InputError
+    from latency_db.profiling import profile as run_profile
+
+    try:
+        plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    space = spaces.create(space_name, **spaces.parse_settings(space_settings))
+    backend = make_backend(backend_name, threads, settings)
+    line = ProgressLine()
+    campaign = Campaign(open_store(ctx), backend, space, image, batch, device, line)
+    result = run_profile(
+        campaign, plan, only=only, remeasure=remeasure, calibration_networks=calibration_networks, seed=seed
+    )
+    line.end()
+    if as_json:
+        print_json(_document(campaign, result))
+    else:
+        _print(campaign, result)
+    if result.measured == 0:
+        ctx.exit(1)
+
+
+def _document(campaign: Campaign, result: ProfileResult) -> dict[str, object]:
+    outcome, calibration = result.outcome, result.calibration
+    return {
+        "target": {
+            "device": campaign.target.device,
+            "backend": campaign.target.backend,
+            "runtime_version": campaign.target.runtime_version,
+            "precision": campaign.target.precision,
+            "settings": dict(campaign.target.settings),
+        },
+        "space": campaign.space.name,
+        "image_size": str(campaign.image),
+        "run": result.run_id,
+        "specs": result.specs,
+        "measured": result.measured,
+        "failed": result.failed,
+        "wide": result.wide,
+        "median_rel_ci": result.median_rel_ci,
+        "rounds": outcome.rounds if outcome else 0,
+        "visits": outcome.visits if outcome else 0,
+        "elapsed_s": outcome.elapsed_s if outcome else 0.0,
+        "stopped": outcome.reason if outcome else "nothing left to do",
+        "calibration": None
+        if calibration is None
+        else {
+            "method": calibration.method,
+            "cv_error": calibration.cv_error,
+            "networks": calibration.networks,
+        },
+    }
+
+
+def _print(campaign: Campaign, result: ProfileResult) -> None:
+    target = campaign.target
+    click.echo(
+        f"{result.measured} of {result.specs} operators of {campaign.space.name} at {campaign.image} "
+        f"on {target.device} ({target.backend} {target.runtime_version}, {target.precision})"
+    )
+    if result.outcome is None:
+        click.echo("Nothing left to measure; --remeasure begins a new series.")
+        return
+    outcome = result.outcome
+    click.echo(
+        f"{outcome.visits} visits in {outcome.rounds} full rounds, {outcome.elapsed_s:.0f} s; stopped: {outcome.reason}"
+    )
+    if result.median_rel_ci is not None:
+        click.echo(f"median 95% interval ±{result.median_rel_ci:.2%}; {result.wide} operators wider than asked for")
+    if result.calibration is not None:
+        calibration = result.calibration
+        click.echo(
+            f"calibration: {calibration.method}, from {calibration.networks} networks, "
+            f"cross-validated error {calibration.cv_error:.2%}"
+        )
+    for name, reason in result.failed.items():
+        click.echo(f"failed: {name}: {reason}")

@@ -1,0 +1,148 @@
+"""``latency-db validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from latency_db.cli.common import (
+    DURATION,
+    ProgressLine,
+    backend_options,
+    device_option,
+    image_option,
+    json_option,
+    make_backend,
+    open_store,
+    print_json,
+    space_options,
+)
+from latency_db.errors import InputError
+from latency_db.keys import ImageSize
+
+if TYPE_CHECKING:
+    from latency_db.report import ReportData
+
+
+@click.command()
+@backend_options
+@device_option
+@space_options
+@image_option("256x512")
+@click.option("--networks", type=int, default=60, show_default=True, help="Random networks to judge by.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the networks and of the order.")
+@click.option(
+    "--rel-ci", type=float, default=0.01, show_default=True, help="Interval at which an operator is known well enough."
+)
+@click.option("--time-budget", type=DURATION, default="20m", show_default=True, help="Stop after this long.")
+@click.option("--stored", is_flag=True, help="Predict from operators and calibration stored earlier; measure networks only.")
+@click.option(
+    "--calibration-networks",
+    type=click.IntRange(min=0),
+    default=24,
+    show_default=True,
+    help="Other random networks to calibrate with; 0: the plain sum.",
+)
+@click.option("--min-pearson", type=float, help="Exit with 1 when r is below; with 2 when noise does not let it be told.")
+@click.option("--max-mape", type=float, help="Exit with 1 when the mean absolute relative error, a fraction, is above.")
+@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Folder for the page, picture and JSON.")
+@json_option
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    backend_name: str,
+    threads: int | None,
+    settings: tuple[str, ...],
+    device: str | None,
+    space_name: str,
+    space_settings: tuple[str, ...],
+    batch: int,
+    image: ImageSize,
+    networks: int,
+    seed: int,
+    rel_ci: float,
+    time_budget: float,
+    stored: bool,
+    calibration_networks: int,
+    min_pearson: float | None,
+    max_mape: float | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Check predictions against networks measured end to end.
+
+    Samples networks, measures them in shuffled rounds interleaved with the operators they need, predicts each as a sum
+    over operators, and compares. The networks that are judged take no part in any fit. Exit code 0: bounds met (or none
+    given); 1: a bound missed; 2: inconclusive, because the noise ceiling is not above the bound.
+    """
+    from backends.measure import Plan
+    from latency_db import spaces
+    from latency_db.campaign import Campaign
+    from latency_db.report import report_json
+    from latency_db.validation import validate as run_validation
+    from latency_db.validation_report import report_data, write_report
+
+    try:
+        plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    _check_bounds(min_pearson, max_mape)
+    space = spaces.create(space_name, **spaces.parse_settings(space_settings))
+    line = ProgressLine()
+    campaign = Campaign(
+        open_store(ctx), make_backend(backend_name, threads, settings), space, image, batch, device, line
+    )
+    validation = run_validation(
+        campaign,
+        plan,
+        networks=networks,
+        seed=seed,
+        stored=stored,
+        min_pearson=min_pearson,
+        max_mape=max_mape,
+        calibration_networks=calibration_networks,
+    )
+    line.end()
+    data = report_data(campaign, validation)
+    if report is not None:
+        write_report(report, data)
+    if as_json:
+        print_json(report_json(data))
+    else:
+        _print(data, report)
+    ctx.exit(validation.verdict.exit_code)
+
+
+def _check_bounds(min_pearson: float | None, max_mape: float | None) -> None:
+    if min_pearson is not None and not 0 < min_pearson < 1:
+        raise InputError(f"--min-pearson {min_pearson:g} is not between 0 and 1")
+    if max_mape is not None and not 0 < max_mape < 1:
+        raise InputError(f"--max-mape {max_mape:g} is not a fraction between 0 and 1")
+
+
+def _print(data: ReportData, report: Path | None) -> None:
+    figures = data.agreement
+    click.echo(data.title)
+    click.echo(
+        f"Pearson {figures.pearson:.4f} (noise ceiling {data.noise_ceiling:.4f}), Spearman {figures.spearman:.4f}, "
+        f"over {figures.networks} networks with a spread of {figures.spread:.2f}"
+    )
+    click.echo(
+        f"MAPE {figures.mape:.2%}, bias {figures.bias:+.2%}, worst {figures.max_error:.2%}; "
+        f"{figures.within_5:.0%} within ±5%, {figures.within_10:.0%} within ±10%"
+    )
+    click.echo(f"measured = {figures.slope:.3f} · predicted {figures.intercept:+.3f} ms")
+    calibration = data.calibration
+    click.echo(
+        f"calibration: {calibration.method}, from {calibration.networks} other networks; {len(data.dropped)} dropped"
+    )
+    for name, reason in data.dropped:
+        click.echo(f"dropped: {name}: {reason}")
+    click.echo(f"stopped: {data.protocol['stopped because']}, after {data.protocol['took']}")
+    click.echo(f"verdict: {data.verdict.outcome.value}")
+    for reason in data.verdict.reasons:
+        click.echo(f"  {reason}")
+    if report is not None:
+        click.echo(f"report: {report / 'report.html'}")

@@ -1,0 +1,196 @@
+"""``latency-db profile``: every operator of a space, and the calibration that goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.measure import Job, Outcome, Plan
+from backends.samples import estimate
+from latency_db.calibrate import Calibration, NetworkSample, fit
+from latency_db.calibration_row import CalibrationRow, CalibrationTerm
+from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
+from latency_db.errors import InputError
+from latency_db.keys import OpSpec
+
+DEFAULT_CALIBRATION_NETWORKS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileResult:
+    """What a profiling run did.
+
+    Attributes:
+        run_id: its row; ``None`` where nothing was left to do.
+        specs: operators that were asked for.
+        measured: operators with a latency now.
+        failed: operators that could not be run, with the reason.
+        wide: operators whose interval is wider than asked for.
+        median_rel_ci: over the measured operators.
+        calibration: what was fitted, if anything was.
+        outcome: how the loop ended.
+    """
+
+    run_id: int | None
+    specs: int
+    measured: int
+    failed: dict[str, str]
+    wide: int
+    median_rel_ci: float | None
+    calibration: Calibration | None
+    outcome: Outcome | None
+
+
+def select(specs: Sequence[OpSpec], only: Sequence[str]) -> list[OpSpec]:
+    """The specs that one of the patterns names.
+
+    A pattern is ``FIELD=VALUE`` terms joined by commas, all of which must hold: ``op=conv_x2,s=8``.
+
+    Raises:
+        InputError: an unknown field, or nothing matches.
+    """
+    if not only:
+        return list(specs)
+    chosen = [spec for spec in specs if any(_matches(spec, pattern) for pattern in only)]
+    if not chosen:
+        raise InputError(f"no operator of the space matches {' or '.join(only)}")
+    return chosen
+
+
+def _matches(spec: OpSpec, pattern: str) -> bool:
+    for term in pattern.split(","):
+        name, sign, value = term.partition("=")
+        fields = ("op", "s", "c_in", "c_out", "stride", "chi_in", "chi_out", "branches")
+        if not sign or name not in fields:
+            raise InputError(f"--only {pattern!r}: {term!r} is not FIELD=VALUE with a field of {', '.join(fields)}")
+        if str(getattr(spec, name)) != value:
+            return False
+    return True
+
+
+def profile(
+    campaign: Campaign,
+    plan: Plan,
+    *,
+    only: Sequence[str] = (),
+    remeasure: bool = False,
+    calibration_networks: int = DEFAULT_CALIBRATION_NETWORKS,
+    seed: int = 0,
+) -> ProfileResult:
+    """Measure the space's operators, and networks to calibrate with, until each is known well enough or time is up.
+
+    Goes on where an earlier call stopped; ``remeasure`` begins a new series instead.
+
+    Args:
+        campaign: what to measure, on what, into which database.
+        plan: when to stop.
+        only: patterns as :func:`select` takes them; nothing is calibrated then.
+        remeasure: do not build on what is there.
+        calibration_networks: how many networks to measure for the calibration; 0 for none.
+        seed: of the order within rounds.
+    """
+    specs = select(campaign.space.specs(campaign.image, campaign.batch), only)
+    series = campaign.series + 1 if remeasure else max(1, campaign.series)
+    resume = None if remeasure else series
+    operators = campaign.operator_jobs(specs, series=resume)
+    count = 0 if only else calibration_networks
+    networks = campaign.draw(count, CALIBRATION_SEED)
+    network_jobs = campaign.network_jobs(networks, series=resume, always=False)
+    jobs = [*operators.values(), *network_jobs.values()]
+    if not any(needs_work(job, plan) for job in jobs):
+        return _result(None, operators, None, None)
+    run_id, outcome = campaign.run("profile", jobs, plan, series=series, seed=seed, details={"only": list(only)})
+    calibration = calibrate(campaign, networks, operators, network_jobs, run_id) if networks else None
+    return _result(run_id, operators, outcome, calibration)
+
+
+def needs_work(job: Job, plan: Plan) -> bool:
+    """Whether the job lacks visits, or its interval is still too wide."""
+    return len(job.ratios) < plan.min_rounds or estimate(job.ratios).rel_ci > plan.rel_ci
+
+
+def _result(
+    run_id: int | None, operators: dict[OpSpec, Job], outcome: Outcome | None, calibration: Calibration | None
+) -> ProfileResult:
+    intervals = [estimate(job.ratios).rel_ci for job in operators.values() if job.ratios]
+    finite = [value for value in intervals if np.isfinite(value)]
+    keys = {job.key: spec for spec, job in operators.items()}
+    failed = outcome.failed if outcome else {}
+    return ProfileResult(
+        run_id=run_id,
+        specs=len(operators),
+        measured=len(intervals),
+        failed={keys[key].name: reason for key, reason in failed.items() if key in keys},
+        wide=sum(key in keys for key in outcome.wide) if outcome else 0,
+        median_rel_ci=float(np.median(finite)) if finite else None,
+        calibration=calibration,
+        outcome=outcome,
+    )
+
+
+def calibrate(
+    campaign: Campaign,
+    networks: Sequence[Network],
+    operators: dict[OpSpec, Job],
+    network_jobs: dict[int, Job],
+    run_id: int,
+) -> Calibration | None:
+    """Fit a calibration to networks and operators just measured, and store it as the target's newest.
+
+    Returns ``None``, and stores nothing, where fewer than three networks and all their operators were measured.
+    """
+    ratios = {spec: estimate(job.ratios).value for spec, job in operators.items() if job.ratios}
+    samples = [
+        NetworkSample(
+            network.decomposition.specs, network.decomposition.edges, estimate(network_jobs[network.id].ratios).value
+        )
+        for network in networks
+        if network_jobs[network.id].ratios and all(spec in ratios for spec in network.decomposition.specs)
+    ]
+    if len(samples) < 3:
+        return None
+    calibration = fit(samples, ratios)
+    campaign.store.add_calibration(
+        CalibrationRow(
+            target_id=campaign.target_id,
+            space=campaign.space.name,
+            space_digest=campaign.space_digest,
+            image=campaign.image,
+            batch=campaign.batch,
+            method=calibration.method,
+            cv_error=calibration.cv_error,
+            networks=calibration.networks,
+            run_id=run_id,
+            terms=tuple(CalibrationTerm(**term._asdict()) for term in calibration.to_terms()),
+        )
+    )
+    return calibration
+
+
+def stored_calibration(campaign: Campaign) -> Calibration | None:
+    """The target's newest calibration for this space and size."""
+    row = campaign.store.calibration(
+        campaign.target_id, campaign.space.name, campaign.space_digest, campaign.image, campaign.batch
+    )
+    return None if row is None else from_row(row)
+
+
+def from_row(row: CalibrationRow) -> Calibration:
+    """A calibration as its row has it."""
+    from latency_db.calibrate import Term
+
+    terms = [
+        Term(
+            term=term.term,
+            value=term.value,
+            op=term.op,
+            next_op=term.next_op,
+            stride=term.stride,
+            next_stride=term.next_stride,
+            s=term.s,
+        )
+        for term in row.terms
+    ]
+    return Calibration.from_terms(terms, method=row.method, cv_error=row.cv_error, networks=row.networks)

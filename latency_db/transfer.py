@@ -1,0 +1,397 @@
+"""Measurements in and out of files: CSV, JSON and Parquet with the same flat rows.
+
+A row is one visit (or one imported value, or one failure) with its samples, its operator and its target, so a file alone
+is enough to rebuild what it came from, and importing what is already there changes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.protocol import Target
+from backends.samples import Visit
+from latency_db.errors import ImportFormatError, InputError
+from latency_db.keys import ImageSize, OpSpec
+from latency_db.rows import RawMeasurement, RunRow, TargetRow
+from latency_db.store import Store
+
+FORMAT = "latency-db/measurements"
+VERSION = 1
+FORMATS = ("csv", "json", "parquet")
+
+_TEXT = ("device", "device_name", "backend", "runtime", "runtime_version", "precision", "fingerprint")
+_OBJECTS = ("settings", "environment")
+_SPEC = ("s", "c_in", "c_out", "stride", "image_height", "image_width", "batch", "branches")
+_COUNTS = ("run", "series", "round", "repeats", "warmup")
+_TIMES = ("elapsed_ms", "reference_times_ms")
+COLUMNS = (
+    *_TEXT,
+    *_OBJECTS,
+    "run",
+    "run_reference_ms",
+    "series",
+    "op",
+    *_SPEC,
+    "round",
+    "provenance",
+    "status",
+    "reason",
+    "latency_ms",
+    *_TIMES,
+    "repeats",
+    "warmup",
+    "flags",
+)
+Row = dict[str, Any]
+
+
+# Out
+
+
+def rows(store: Store, target: TargetRow) -> Iterator[Row]:
+    """Everything that is stored of one target's operators, flat."""
+    runs = {run.id: run for run in store.runs(target.id)}
+    for measurement in store.raw_measurements(target.id):
+        yield _flat(target.target, runs[measurement.run_id], measurement)
+
+
+def _flat(target: Target, run: RunRow, measurement: RawMeasurement) -> Row:
+    spec, visit = measurement.spec, measurement.visit
+    return {
+        **{name: getattr(target, name) for name in _TEXT},
+        "settings": dict(target.settings),
+        "environment": dict(target.environment),
+        "run": run.id,
+        "run_reference_ms": run.reference_ms,
+        "series": measurement.series,
+        "op": spec.op,
+        "s": spec.s,
+        "c_in": spec.c_in,
+        "c_out": spec.c_out,
+        "stride": spec.stride,
+        "image_height": spec.image.height,
+        "image_width": spec.image.width,
+        "batch": spec.batch,
+        "branches": spec.branches,
+        "round": measurement.round,
+        "provenance": measurement.provenance,
+        "status": measurement.status,
+        "reason": measurement.reason,
+        "latency_ms": measurement.latency_ms,
+        "elapsed_ms": list(visit.elapsed_ms) if visit else [],
+        "reference_times_ms": list(visit.reference_ms) if visit else [],
+        "repeats": visit.repeats if visit else None,
+        "warmup": visit.warmup if visit else None,
+        "flags": list(visit.flags) if visit else [],
+    }
+
+
+def write(path: Path, file_format: str, found: Sequence[Row]) -> None:
+    """Write rows to a file.
+
+    Raises:
+        InputError: the file cannot be written, or Parquet's library is missing.
+    """
+    try:
+        _WRITERS[file_format](path, found)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _write_json(path: Path, found: Sequence[Row]) -> None:
+    document = {"format": FORMAT, "version": VERSION, "measurements": list(found)}
+    path.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, found: Sequence[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in found:
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _cell(value: object) -> object:
+    # Lists and objects are JSON within the cell; floats keep every digit by repr, which csv uses.
+    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError("Parquet needs pyarrow", hint="pip install 'latency-db[parquet]'") from None
+    return pyarrow
+
+
+def _write_parquet(path: Path, found: Sequence[Row]) -> None:
+    pyarrow = _parquet()
+    flat = [{**row, **{name: json.dumps(row[name], sort_keys=True) for name in _OBJECTS}} for row in found]
+    schema = pyarrow.schema([(name, _arrow_type(pyarrow, name)) for name in COLUMNS])
+    table = pyarrow.Table.from_pylist(flat, schema=schema)
+    pyarrow.parquet.write_table(
+        table.replace_schema_metadata({"format": FORMAT, "version": str(VERSION)}), path, compression="zstd"
+    )
+
+
+def _arrow_type(pyarrow: Any, name: str) -> Any:
+    if name in _SPEC or name in _COUNTS:
+        return pyarrow.int64()
+    if name in ("latency_ms", "run_reference_ms"):
+        return pyarrow.float64()
+    if name in _TIMES:
+        return pyarrow.list_(pyarrow.float64())
+    return pyarrow.list_(pyarrow.string()) if name == "flags" else pyarrow.string()
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Row]], None]] = {
+    "csv": _write_csv,
+    "json": _write_json,
+    "parquet": _write_parquet,
+}
+
+
+# In
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    target: Target
+    run: int
+    reference_ms: float | None
+    series: int
+    spec: OpSpec
+    round: int
+    provenance: str
+    status: str
+    reason: str | None
+    latency_ms: float | None
+    visit: Visit | None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes two rows the same measurement."""
+        samples = self.visit.elapsed_ms if self.visit else ()
+        value = None if self.visit else self.latency_ms
+        return self.spec, self.series, self.round, self.provenance, self.status, value, samples
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """How many rows the file had, and how many of them were new."""
+
+    rows: int
+    added: int
+
+
+def load(store: Store, path: Path, file_format: str) -> ImportResult:
+    """Import a file that :func:`write` wrote. All of it is read and checked before anything is stored.
+
+    Raises:
+        ImportFormatError: what is wrong and in which row.
+        InputError: the file cannot be read.
+    """
+    try:
+        raw = _READERS[file_format](path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    parsed = []
+    for number, row in enumerate(raw, 1):
+        try:
+            parsed.append(_parse(row))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
+            raise ImportFormatError(f"{path}, row {number}: {reason}") from None
+    return ImportResult(len(parsed), sum(_add(store, group) for group in _by_run(parsed)))
+
+
+def _by_run(parsed: Sequence[_Parsed]) -> Iterator[list[_Parsed]]:
+    groups: dict[tuple[str, int, int], list[_Parsed]] = {}
+    for row in parsed:
+        groups.setdefault((row.target.key, row.run, row.series), []).append(row)
+    yield from groups.values()
+
+
+def _add(store: Store, group: Sequence[_Parsed]) -> int:
+    """Store one run's rows, as far as they are new."""
+    first = group[0]
+    target_id = store.ensure_target(first.target)
+    known = {_identity(measurement) for measurement in store.raw_measurements(target_id)}
+    new = [row for row in group if row.identity not in known]
+    if not new:
+        return 0
+    ids = store.ensure_specs(sorted({row.spec for row in new}))
+    run_id = store.start_run(
+        target_id, "import", series=first.series, plan={"source_run": first.run}, environment=dict(first.target.environment)
+    )
+    for provenance in sorted({row.provenance for row in new}):
+        chosen = [row for row in new if row.provenance == provenance and row.status == "ok"]
+        store.add_visits(run_id, [(ids[row.spec], row.visit) for row in chosen if row.visit], provenance=provenance)
+        store.add_values(
+            run_id,
+            [(ids[row.spec], row.latency_ms) for row in chosen if not row.visit and row.latency_ms is not None],
+            provenance,
+        )
+    for row in new:
+        if row.status != "ok":
+            store.add_failure(run_id, ids[row.spec], row.round, row.reason or "unknown")
+    store.finish_run(run_id, "completed", "imported", first.reference_ms)
+    return len(new)
+
+
+def _identity(measurement: RawMeasurement) -> tuple[object, ...]:
+    samples = measurement.visit.elapsed_ms if measurement.visit else ()
+    value = None if measurement.visit else measurement.latency_ms
+    return (
+        measurement.spec,
+        measurement.series,
+        measurement.round,
+        measurement.provenance,
+        measurement.status,
+        value,
+        samples,
+    )
+
+
+def _parse(row: Mapping[str, Any]) -> _Parsed:
+    target = Target(**{name: _text(row, name) for name in _TEXT}, **{name: _object(row, name) for name in _OBJECTS})
+    spec = OpSpec(
+        op=_text(row, "op"),
+        image=ImageSize(_count(row, "image_height"), _count(row, "image_width")),
+        **{name: _count(row, name) for name in ("s", "c_in", "c_out", "stride", "batch", "branches")},
+    )
+    provenance, status = _text(row, "provenance"), _text(row, "status")
+    if provenance not in ("measured", "imported", "predicted"):
+        raise ValueError(f"provenance is {provenance!r}")
+    if status not in ("ok", "failed"):
+        raise ValueError(f"status is {status!r}")
+    visit = _visit(row) if status == "ok" and _times(row, "elapsed_ms") else None
+    latency_ms = _number(row, "latency_ms")
+    if status == "ok" and visit is None and (latency_ms is None or latency_ms < 0):
+        raise ValueError("neither samples nor a latency_ms")
+    return _Parsed(
+        target=target,
+        run=_count(row, "run"),
+        reference_ms=_number(row, "run_reference_ms"),
+        series=_count(row, "series"),
+        spec=spec,
+        round=_count(row, "round"),
+        provenance=provenance,
+        status=status,
+        reason=str(row["reason"]) if row["reason"] else None,
+        latency_ms=latency_ms,
+        visit=visit,
+    )
+
+
+def _visit(row: Mapping[str, Any]) -> Visit:
+    return Visit(
+        round=_count(row, "round"),
+        elapsed_ms=_times(row, "elapsed_ms"),
+        reference_ms=_times(row, "reference_times_ms"),
+        repeats=_count(row, "repeats"),
+        warmup=_count(row, "warmup"),
+        flags=tuple(str(flag) for flag in _list(row, "flags")),
+    )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is {value!r}, not text")
+    return value
+
+
+def _count(row: Mapping[str, Any], name: str) -> int:
+    value = row[name]
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"{name} is {value!r}, not a whole number")
+
+
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    value = row[name]
+    if value is None or value == "":
+        return None
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"{name} is {value!r}, not a number")
+
+
+def _object(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = json.loads(row[name]) if isinstance(row[name], str) else row[name]
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is not an object")
+    return value
+
+
+def _list(row: Mapping[str, Any], name: str) -> list[Any]:
+    value = json.loads(row[name]) if isinstance(row[name], str) else row[name]
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is not a list")
+    return value
+
+
+def _times(row: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    return tuple(float(value) for value in _list(row, name))
+
+
+def _read_json(path: Path) -> list[Row]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ImportFormatError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ImportFormatError(f'{path} is not an export of measurements: "format" is not {FORMAT!r}')
+    if document.get("version") != VERSION:
+        raise ImportFormatError(f"{path} has version {document.get('version')!r}; this release reads {VERSION}")
+    found = document.get("measurements")
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise ImportFormatError(f'{path}: "measurements" is not a list of objects')
+    return found
+
+
+def _read_csv(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if lacking:
+                raise ImportFormatError(f"{path} is not an export of measurements: no column {lacking[0]!r}")
+            return list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImportFormatError(f"{path} is not CSV: {error}") from None
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    pyarrow = _parquet()
+    try:
+        found: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise ImportFormatError(f"{path} is not Parquet: {str(error).splitlines()[0]}") from None
+    return found
+
+
+_READERS: dict[str, Callable[[Path], list[Row]]] = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}
+
+
+def guess_format(path: Path) -> str:
+    """The format by the file's ending.
+
+    Raises:
+        InputError: another ending.
+    """
+    ending = path.suffix.lower().lstrip(".")
+    if ending not in FORMATS:
+        raise InputError(f"{path}: the ending is none of {', '.join('.' + name for name in FORMATS)}", hint="--format")
+    return ending
+
+
+__all__ = ["COLUMNS", "FORMATS", "ImportResult", "guess_format", "load", "rows", "write"]

@@ -1,0 +1,274 @@
+"""``latency-db validate``: how well the database predicts networks that took no part in any fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backends.measure import Job, Outcome, Plan
+from backends.samples import Estimate, estimate
+from latency_db.calibrate import Calibration
+from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
+from latency_db.correlate import (
+    Agreement,
+    Verdict,
+    agreement,
+    judge,
+    noise_ceiling,
+    prediction_reliability,
+    split_half_reliability,
+)
+from latency_db.errors import InputError, PredictionError
+from latency_db.keys import OpSpec
+from latency_db.predict import Prediction, missing, predict
+from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, stored_calibration
+
+DEFAULT_BOUND = 0.993
+"""The paper's r: what measuring aims to be able to judge where no bound is given."""
+MIN_NETWORKS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One network: what was predicted and what was measured, both in ms."""
+
+    network: Network
+    predicted: Prediction
+    measured: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The result.
+
+    Attributes:
+        agreement: predicted against measured.
+        verdict: against the bounds.
+        ceiling: the noise ceiling of r; NaN where there were too few visits to tell.
+        reliability_measured: of the networks' own measurement.
+        reliability_predicted: of the predictions.
+        judged: every network.
+        dropped: networks that could not be measured or predicted: (name, reason).
+        calibration: what the predictions used.
+        run_id: the run.
+        outcome: how measuring ended.
+        reference_ms: what one unit of ratio is in ms.
+        flags: how many visits of this run carry each flag.
+    """
+
+    agreement: Agreement
+    verdict: Verdict
+    ceiling: float
+    reliability_measured: float
+    reliability_predicted: float
+    judged: list[Judged]
+    dropped: list[tuple[str, str]]
+    calibration: Calibration
+    run_id: int
+    outcome: Outcome
+    reference_ms: float
+    stored: bool
+
+
+@dataclass
+class _Validator:
+    campaign: Campaign
+    plan: Plan
+    seed: int
+    stored: bool
+    bound: float
+    calibration_networks: int
+    calibrating: list[Network] = field(default_factory=list)
+    judged: list[Network] = field(default_factory=list)
+    operators: dict[OpSpec, Job] = field(default_factory=dict)
+    networks: dict[int, Job] = field(default_factory=dict)
+
+    def prepare(self, count: int) -> None:
+        campaign = self.campaign
+        # Drawn also where they are not measured: they may be in the stored calibration, and then are never judged.
+        self.calibrating = campaign.draw(self.calibration_networks, CALIBRATION_SEED)
+        self.judged = campaign.draw(count, f"validate/{self.seed}", exclude={one.id for one in self.calibrating})
+        # All visits of these jobs are this run's own: what is compared was measured side by side.
+        self.networks = campaign.network_jobs(self.judged, series=None, always=True)
+        if self.stored:
+            self.operators = self.stored_operators()
+        else:
+            self.operators = campaign.operator_jobs(self.needed(), series=None)
+            self.networks |= campaign.network_jobs(self.calibrating, series=None, always=False)
+
+    def needed(self) -> list[OpSpec]:
+        networks = self.judged if self.stored else [*self.judged, *self.calibrating]
+        return sorted({spec for network in networks for spec in network.decomposition.specs})
+
+    def stored_operators(self) -> dict[OpSpec, Job]:
+        campaign = self.campaign
+        jobs = campaign.operator_jobs(self.needed(), series=campaign.series)
+        lacking = [spec for spec, job in jobs.items() if not job.ratios]
+        if lacking:
+            raise PredictionError(
+                f"{len(lacking)} of the operators needed are not stored for this target, {lacking[0].name} for one",
+                hint=f"latency-db profile --backend {campaign.backend.name} --image-size {campaign.image}, "
+                "or validate without --stored",
+            )
+        return jobs
+
+    def jobs(self) -> list[Job]:
+        return [*self.networks.values(), *(() if self.stored else self.operators.values())]
+
+    # Predictions.
+
+    def estimates(self) -> dict[OpSpec, Estimate]:
+        return {spec: estimate(job.ratios) for spec, job in self.operators.items() if job.ratios}
+
+    def usable(self) -> list[Network]:
+        return [
+            network
+            for network in self.judged
+            if self.networks[network.id].ratios
+            and not missing(network.decomposition, {spec: 0 for spec, job in self.operators.items() if job.ratios})
+        ]
+
+    def reliabilities(self, networks: Sequence[Network], calibration: Calibration) -> tuple[float, float]:
+        """Of the measurements and of the predictions; NaN where there are too few visits."""
+        measured = {network.id: self.networks[network.id].ratios for network in networks}
+        specs = sorted({spec for network in networks for spec in network.decomposition.specs})
+        visits = {spec: self.operators[spec].ratios for spec in specs}
+        if len(networks) < MIN_NETWORKS or min(map(len, [*measured.values(), *visits.values()])) < 2:
+            return math.nan, math.nan
+        counts = np.array([[network.decomposition.specs.count(spec) for spec in specs] for network in networks])
+        scales = np.array([calibration.operator_ratio(spec, 1.0) for spec in specs])
+        constant = np.array([pair_sum(network, calibration) for network in networks])
+        weights = counts * scales
+
+        def predict_all(ratios: Mapping[OpSpec, float]) -> list[float]:
+            values = weights @ np.array([ratios[spec] for spec in specs]) + constant
+            return [float(value) for value in values]
+
+        return split_half_reliability(measured), prediction_reliability(predict_all, visits)
+
+    def enough(self, rounds: int) -> bool:
+        """Whether the noise ceiling is clearly above the bound: half-way from it to 1."""
+        if rounds < self.plan.min_rounds:
+            return False
+        networks = self.usable()
+        if not networks:
+            return True
+        ceiling = noise_ceiling(*self.reliabilities(networks, Calibration.identity()))
+        return ceiling >= (1 + self.bound) / 2
+
+
+def pair_sum(network: Network, calibration: Calibration) -> float:
+    """The network's pair terms, in units of the reference."""
+    specs = network.decomposition.specs
+    return sum(calibration.pair_ratio(specs[a], specs[b]) for a, b in network.decomposition.edges)
+
+
+def validate(
+    campaign: Campaign,
+    plan: Plan,
+    *,
+    networks: int,
+    seed: int = 0,
+    stored: bool = False,
+    min_pearson: float | None = None,
+    max_mape: float | None = None,
+    calibration_networks: int = DEFAULT_CALIBRATION_NETWORKS,
+) -> Validation:
+    """Sample networks, measure them end to end, predict each as a sum of operators, compare.
+
+    Without ``stored``, the operators and the networks that the calibration is fitted to are measured in the same
+    shuffled rounds as the networks that are judged. With it, only the judged networks are measured, and the operators
+    and the calibration are those of the database.
+
+    Args:
+        campaign: the space, the target, the database.
+        plan: when to stop; measuring also stops when the noise ceiling is clearly above the bound.
+        networks: how many networks to judge.
+        seed: of the networks and of the order within rounds.
+        stored: predict from what is stored.
+        min_pearson: smallest r that passes.
+        max_mape: largest MAPE that passes, a fraction.
+        calibration_networks: how many other networks to fit the calibration to; 0: predict the plain sum.
+
+    Raises:
+        InputError: fewer than three networks.
+        PredictionError: stored operators are missing, or too few networks could be measured.
+    """
+    if networks < MIN_NETWORKS:
+        raise InputError(f"--networks {networks}: at least {MIN_NETWORKS} are needed for a correlation")
+    bound = min_pearson if min_pearson is not None else DEFAULT_BOUND
+    validator = _Validator(campaign, plan, seed, stored, bound, calibration_networks)
+    validator.prepare(networks)
+    run_id, outcome = campaign.run(
+        "validate",
+        validator.jobs(),
+        plan,
+        series=max(1, campaign.series),
+        seed=seed,
+        enough=validator.enough,
+        details={"networks": networks, "stored": stored},
+    )
+    calibration = _calibration(validator, run_id)
+    return _conclude(validator, calibration, run_id, outcome, min_pearson, max_mape)
+
+
+def _calibration(validator: _Validator, run_id: int) -> Calibration:
+    if not validator.calibrating:
+        return Calibration.identity()
+    if validator.stored:
+        return stored_calibration(validator.campaign) or Calibration.identity()
+    fitted = calibrate(validator.campaign, validator.calibrating, validator.operators, validator.networks, run_id)
+    return fitted if fitted is not None else Calibration.identity()
+
+
+def _conclude(
+    validator: _Validator,
+    calibration: Calibration,
+    run_id: int,
+    outcome: Outcome,
+    min_pearson: float | None,
+    max_mape: float | None,
+) -> Validation:
+    usable = validator.usable()
+    ids = {network.id for network in usable}
+    dropped = [
+        (f"network {network.id}", outcome.failed.get(network.key, "one of its operators was not measured"))
+        for network in validator.judged
+        if network.id not in ids
+    ]
+    if len(usable) < MIN_NETWORKS:
+        raise PredictionError(
+            f"only {len(usable)} of {len(validator.judged)} networks could be measured and predicted "
+            f"({dropped[0][1]})",
+            hint="raise --time-budget",
+        )
+    reference_ms = validator.campaign.reference_ms()
+    estimates = validator.estimates()
+    judged = [
+        Judged(
+            network=network,
+            predicted=predict(network.decomposition, estimates, calibration, reference_ms),
+            measured=estimate(validator.networks[network.id].ratios).scaled(reference_ms),
+        )
+        for network in usable
+    ]
+    figures = agreement([one.predicted.latency_ms for one in judged], [one.measured.value for one in judged])
+    reliabilities = validator.reliabilities(usable, calibration)
+    ceiling = noise_ceiling(*reliabilities) if not math.isnan(sum(reliabilities)) else math.nan
+    return Validation(
+        agreement=figures,
+        verdict=judge(figures, ceiling, min_pearson, max_mape),
+        ceiling=ceiling,
+        reliability_measured=reliabilities[0],
+        reliability_predicted=reliabilities[1],
+        judged=judged,
+        dropped=dropped,
+        calibration=calibration,
+        run_id=run_id,
+        outcome=outcome,
+        reference_ms=reference_ms,
+        stored=validator.stored,
+    )

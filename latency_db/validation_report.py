@@ -1,0 +1,109 @@
+"""A validation as the data of a report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backends.environment import describe
+from latency_db.campaign import Campaign
+from latency_db.errors import InputError
+from latency_db.report import NetworkResult, OperatorShare, ReportData, report_json
+from latency_db.validation import Judged, Validation
+
+
+def report_data(campaign: Campaign, validation: Validation) -> ReportData:
+    """Everything that the page shows."""
+    target = campaign.target
+    environment = describe()
+    return ReportData(
+        title=f"Predicted against measured: {target.device}, {target.backend}, {campaign.space.name} at {campaign.image}",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        target={
+            "device": target.device,
+            "device name": target.device_name,
+            "backend": target.backend,
+            "runtime": f"{target.runtime} {target.runtime_version}",
+            "precision": target.precision,
+            **{f"setting {name}": str(value) for name, value in target.settings.items()},
+            "fingerprint": target.fingerprint,
+            **{name: str(value) for name, value in environment.items()},
+        },
+        agreement=validation.agreement,
+        reliability_measured=validation.reliability_measured,
+        reliability_predicted=validation.reliability_predicted,
+        noise_ceiling=validation.ceiling,
+        verdict=validation.verdict,
+        networks=tuple(_network(one) for one in validation.judged),
+        calibration=validation.calibration,
+        dropped=tuple(validation.dropped),
+        protocol=_protocol(campaign, validation),
+    )
+
+
+def _protocol(campaign: Campaign, validation: Validation) -> dict[str, str]:
+    outcome = validation.outcome
+    flags = campaign.store.flag_counts(validation.run_id)
+    return {
+        "space": f"{campaign.space.name} {json.dumps(dict(campaign.space.settings))}",
+        "image size": f"{campaign.image}, batch {campaign.batch}",
+        "operators": "stored earlier" if validation.stored else "measured in the same rounds as the networks",
+        "rounds": str(outcome.rounds),
+        "visits": str(outcome.visits),
+        "flagged visits": ", ".join(f"{name}: {count}" for name, count in sorted(flags.items())) or "none",
+        "visits per network": _visits_per_network(validation),
+        "stopped because": outcome.reason,
+        "took": f"{outcome.elapsed_s:.0f} s",
+        "1 unit of ratio": f"{validation.reference_ms:.4f} ms, the undisturbed time of the reference workload",
+    }
+
+
+def _visits_per_network(validation: Validation) -> str:
+    counts = [one.measured.visits for one in validation.judged]
+    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _network(one: Judged) -> NetworkResult:
+    shares: dict[str, OperatorShare] = {}
+    counts = Counter(part.spec for part in one.predicted.parts)
+    for part in one.predicted.parts:
+        known = shares.get(part.spec.name)
+        shares[part.spec.name] = OperatorShare(
+            name=part.spec.name,
+            latency_ms=part.latency_ms + (known.latency_ms if known else 0.0),
+            rel_ci=part.rel_ci,
+            count=counts[part.spec],
+        )
+    return NetworkResult(
+        name=f"network {one.network.id}",
+        predicted_ms=one.predicted.latency_ms,
+        measured_ms=one.measured.value,
+        measured_rel_ci=one.measured.rel_ci,
+        breakdown=tuple(sorted(shares.values(), key=lambda share: -share.latency_ms)),
+    )
+
+
+def write_report(folder: Path, data: ReportData) -> None:
+    """``report.html``, ``report.json`` and ``validation.png`` in a folder, which is made if need be.
+
+    Raises:
+        InputError: it cannot be written.
+        LatencyDbError: matplotlib is missing.
+    """
+    from latency_db.report.figure import scatter_png
+    from latency_db.report.page import write_html
+
+    predicted = [network.predicted_ms for network in data.networks]
+    measured = [network.measured_ms for network in data.networks]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scatter_png(
+            predicted, measured, data.agreement, data.noise_ceiling, data.title.split(": ", 1)[-1], folder / "validation.png"
+        )
+        write_html(folder / "report.html", data)
+        document = json.dumps(report_json(data), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "report.json").write_text(document + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from None

@@ -1,0 +1,39 @@
+"""``searcher``: the search space."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import click
+
+from latency_db.cli.errors import OneLineErrors
+from latency_db.errors import InputError
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Look into the FasterSeg search space."""
+
+
+@main.command()
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw.")
+@click.option(
+    "--space-setting", "space_settings", multiple=True, metavar="NAME=VALUE", help="A setting of the space. Repeatable."
+)
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="File to write.  [default: standard output]")
+def sample(seed: int, space_settings: tuple[str, ...], output: str | None) -> None:
+    """Draw a random architecture: every choice uniform and independent."""
+    from latency_db import spaces
+
+    space = spaces.create("fasterseg", **spaces.parse_settings(space_settings))
+    text = json.dumps(space.to_json(space.sample(random.Random(seed))), indent=2)
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}") from None
