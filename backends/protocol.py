@@ -86,8 +86,9 @@ class Program(ABC):
             CompileError: the runtime refuses the program.
         """
 
+    @abstractmethod
     def close(self) -> None:
-        """Free what the program holds on disk or on the device."""
+        """Free what the program holds on disk or on the device. Calling it twice is harmless."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +120,7 @@ class Setting:
         except ValueError:
             raise InvalidSettingError(f"setting {name}={value!r} is not a valid {kind.__name__}") from None
         if self.choices is not None and parsed not in self.choices:
-            raise InvalidSettingError(
-                f"setting {name}={value!r} is not one of {', '.join(map(str, self.choices))}"
-            )
+            raise InvalidSettingError(f"setting {name}={value!r} is not one of {', '.join(map(str, self.choices))}")
         if self.minimum is not None and isinstance(parsed, (int, float)) and parsed < self.minimum:
             raise InvalidSettingError(f"setting {name}={value!r} is below {self.minimum}")
         return parsed
@@ -199,9 +198,7 @@ class Backend(ABC):
         unknown = sorted(set(settings) - set(self.settings_schema))
         if unknown:
             known = ", ".join(self.settings_schema) or "none"
-            raise InvalidSettingError(
-                f"backend {self.name!r} has no setting {unknown[0]!r}; its settings are: {known}"
-            )
+            raise InvalidSettingError(f"backend {self.name!r} has no setting {unknown[0]!r}; its settings are: {known}")
         self.settings: dict[str, SettingValue] = {
             name: setting.parse(name, settings[name]) if name in settings else setting.default
             for name, setting in self.settings_schema.items()

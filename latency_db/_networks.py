@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, insert, select
 
 from latency_db import schema
 from latency_db._sql import chunks, now
-from latency_db.calibration_row import CalibrationRow, CalibrationTerm
+from latency_db.calibrate import Term
+from latency_db.calibration_row import CalibrationRow
 from latency_db.keys import ImageSize
 from latency_db.rows import NetworkRow
 
@@ -110,11 +111,11 @@ def newest_calibration(
     )
 
 
-def _terms(connection: Connection, calibration_id: int) -> tuple[CalibrationTerm, ...]:
+def _terms(connection: Connection, calibration_id: int) -> tuple[Term, ...]:
     row = schema.CalibrationTerm
     query = select(row).where(row.calibration_id == calibration_id).order_by(row.id)
     return tuple(
-        CalibrationTerm(
+        Term(
             term=values.term.value,
             value=values.value,
             op=values.op,

@@ -4,30 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from latency_db.calibrate import Term
 from latency_db.keys import ImageSize
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationTerm:
-    """One coefficient.
-
-    Attributes:
-        term: ``global``, ``op`` (applies to an operator) or ``pair`` (applies to two adjacent ones).
-        value: the coefficient; its meaning is the calibration's ``method``.
-        op: the operator, or the first of the pair.
-        next_op: the second of the pair.
-        stride: the stride of ``op``.
-        next_stride: the stride of ``next_op``.
-        s: downsample rate where the term applies; None where it applies at any.
-    """
-
-    term: str
-    value: float
-    op: str | None = None
-    next_op: str | None = None
-    stride: int | None = None
-    next_stride: int | None = None
-    s: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,4 +30,4 @@ class CalibrationRow:
     networks: int
     run_id: int | None = None
     version: int = 0
-    terms: tuple[CalibrationTerm, ...] = ()
+    terms: tuple[Term, ...] = ()

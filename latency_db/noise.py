@@ -44,7 +44,8 @@ def listen(backend: Backend, seconds: float) -> Noise:
     try:
         runner = program.load()
         try:
-            times, steps = [], []
+            times: list[float] = []
+            steps: list[float] = []
             clock = backend.clock
             for _ in range(WARMUP):
                 runner.run()

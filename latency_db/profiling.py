@@ -10,7 +10,7 @@ import numpy as np
 from backends.measure import Job, Outcome, Plan
 from backends.samples import estimate
 from latency_db.calibrate import Calibration, NetworkSample, fit
-from latency_db.calibration_row import CalibrationRow, CalibrationTerm
+from latency_db.calibration_row import CalibrationRow
 from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
 from latency_db.errors import InputError
 from latency_db.keys import OpSpec
@@ -163,7 +163,7 @@ def calibrate(
             cv_error=calibration.cv_error,
             networks=calibration.networks,
             run_id=run_id,
-            terms=tuple(CalibrationTerm(**term._asdict()) for term in calibration.to_terms()),
+            terms=calibration.to_terms(),
         )
     )
     return calibration
@@ -179,18 +179,4 @@ def stored_calibration(campaign: Campaign) -> Calibration | None:
 
 def from_row(row: CalibrationRow) -> Calibration:
     """A calibration as its row has it."""
-    from latency_db.calibrate import Term
-
-    terms = [
-        Term(
-            term=term.term,
-            value=term.value,
-            op=term.op,
-            next_op=term.next_op,
-            stride=term.stride,
-            next_stride=term.next_stride,
-            s=term.s,
-        )
-        for term in row.terms
-    ]
-    return Calibration.from_terms(terms, method=row.method, cv_error=row.cv_error, networks=row.networks)
+    return Calibration.from_terms(row.terms, method=row.method, cv_error=row.cv_error, networks=row.networks)

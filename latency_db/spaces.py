@@ -36,7 +36,9 @@ def create(name: str, **settings: object) -> Space:
     try:
         factory = cast("Callable[..., Space]", points[name].load())
     except (ImportError, AttributeError) as error:
-        raise NotFoundError(f"space {name!r} does not load: {error}", hint="reinstall the package it comes from") from None
+        raise NotFoundError(
+            f"space {name!r} does not load: {error}", hint="reinstall the package it comes from"
+        ) from None
     try:
         return factory(**settings)
     except (TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,7 +16,8 @@ from backends.samples import Visit, estimate
 from latency_db import _networks, _targets, _visits, schema
 from latency_db._database_errors import shown, translated
 from latency_db._sql import SPEC_COLUMNS, insert_missing, now, spec_of, spec_values
-from latency_db.calibration_row import CalibrationRow, CalibrationTerm
+from latency_db.calibrate import Term
+from latency_db.calibration_row import CalibrationRow
 from latency_db.errors import NotFoundError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.rows import (
@@ -32,7 +34,6 @@ from latency_db.session import open_engine, resolve_url, writing
 
 __all__ = [
     "CalibrationRow",
-    "CalibrationTerm",
     "DeviceRow",
     "LatencyRow",
     "NetworkRow",
@@ -44,6 +45,7 @@ __all__ = [
     "SpecSeries",
     "Store",
     "TargetRow",
+    "Term",
 ]
 
 
@@ -371,6 +373,15 @@ class Store:
             conditions.append(row.run_id == run_id)
         with self._reading() as connection:
             return _visits.network_series(connection, conditions)
+
+    def flag_counts(self, run_id: int) -> dict[str, int]:
+        """How many visits of a run, to operators and to networks, carry each flag."""
+        counts: Counter[str] = Counter()
+        with self._reading() as connection:
+            for row in (schema.Measurement, schema.NetworkMeasurement):
+                for flags in connection.scalars(select(row.flags).where(row.run_id == run_id)):
+                    counts.update(flags)
+        return dict(counts)
 
     # Calibrations
 

@@ -1,7 +1,7 @@
 """Measurements in and out of files: CSV, JSON and Parquet with the same flat rows.
 
-A row is one visit (or one imported value, or one failure) with its samples, its operator and its target, so a file alone
-is enough to rebuild what it came from, and importing what is already there changes nothing.
+A row is one visit (or one imported value, or one failure) with its samples, its operator and its target, so a file
+alone is enough to rebuild what it came from, and importing what is already there changes nothing.
 """
 
 from __future__ import annotations
@@ -227,7 +227,11 @@ def _add(store: Store, group: Sequence[_Parsed]) -> int:
         return 0
     ids = store.ensure_specs(sorted({row.spec for row in new}))
     run_id = store.start_run(
-        target_id, "import", series=first.series, plan={"source_run": first.run}, environment=dict(first.target.environment)
+        target_id,
+        "import",
+        series=first.series,
+        plan={"source_run": first.run},
+        environment=dict(first.target.environment),
     )
     for provenance in sorted({row.provenance for row in new}):
         chosen = [row for row in new if row.provenance == provenance and row.status == "ok"]
@@ -259,7 +263,8 @@ def _identity(measurement: RawMeasurement) -> tuple[object, ...]:
 
 
 def _parse(row: Mapping[str, Any]) -> _Parsed:
-    target = Target(**{name: _text(row, name) for name in _TEXT}, **{name: _object(row, name) for name in _OBJECTS})
+    texts: dict[str, Any] = {name: _text(row, name) for name in _TEXT}
+    target = Target(**texts, settings=_object(row, "settings"), environment=_object(row, "environment"))
     spec = OpSpec(
         op=_text(row, "op"),
         image=ImageSize(_count(row, "image_height"), _count(row, "image_width")),

@@ -241,8 +241,7 @@ def _conclude(
     ]
     if len(usable) < MIN_NETWORKS:
         raise PredictionError(
-            f"only {len(usable)} of {len(validator.judged)} networks could be measured and predicted "
-            f"({dropped[0][1]})",
+            f"only {len(usable)} of {len(validator.judged)} networks could be measured and predicted ({dropped[0][1]})",
             hint="raise --time-budget",
         )
     reference_ms = validator.campaign.reference_ms()

@@ -19,7 +19,7 @@ def report_data(campaign: Campaign, validation: Validation) -> ReportData:
     target = campaign.target
     environment = describe()
     return ReportData(
-        title=f"Predicted against measured: {target.device}, {target.backend}, {campaign.space.name} at {campaign.image}",
+        title=f"Predicted against measured: {target.device}, {target.backend}, {campaign.space.name}, {campaign.image}",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         target={
             "device": target.device,
@@ -100,7 +100,12 @@ def write_report(folder: Path, data: ReportData) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scatter_png(
-            predicted, measured, data.agreement, data.noise_ceiling, data.title.split(": ", 1)[-1], folder / "validation.png"
+            predicted,
+            measured,
+            data.agreement,
+            data.noise_ceiling,
+            data.title.split(": ", 1)[-1],
+            folder / "validation.png",
         )
         write_html(folder / "report.html", data)
         document = json.dumps(report_json(data), indent=2, ensure_ascii=False, allow_nan=False)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from latency_db.keys import MERGE, UPSAMPLE, ImageSize, OpSpec
 from latency_db.space import Decomposition
 from searcher.lattice import Lattice
-from trainer.architecture import CELL_OPERATORS, FINEST, OUTPUTS, Architecture
+from trainer.architecture import CELL_OPERATORS, FINEST, OUTPUTS, Architecture, Branch
 from trainer.builtin import BUILTIN
 from trainer.plan import IMAGE, plan
 
 if TYPE_CHECKING:
     from torch import nn
+
+_Key = tuple[str, int, int, int, int, int]
+"""(op, s, c_in, c_out, stride, branches)."""
 
 
 class FasterSegSpace:
@@ -85,15 +88,20 @@ class FasterSegSpace:
 
     def specs(self, image: ImageSize, batch: int = 1) -> Sequence[OpSpec]:
         """Every operator that any architecture of the space can need at this size; sorted, each once."""
-        return sorted({OpSpec(*key, image, batch, joined) for *key, joined in self._keys()})
+        return sorted(
+            {
+                OpSpec(op, s, c_in, c_out, stride, image, batch, joined)
+                for op, s, c_in, c_out, stride, joined in self._keys()
+            }
+        )
 
-    def _keys(self) -> Iterator[tuple[Any, ...]]:
-        """(op, s, c_in, c_out, stride, branches)."""
+    def _keys(self) -> Iterator[_Key]:
+        """Stem, cells, head."""
         yield from self._stem_keys()
         yield from self._cell_keys()
         yield from self._head_keys()
 
-    def _stem_keys(self) -> Iterable[tuple[Any, ...]]:
+    def _stem_keys(self) -> Iterable[_Key]:
         first, second, third = self.stem_widths
         return (
             ("conv", 1, 3, first, 2, 1),
@@ -106,7 +114,7 @@ class FasterSegSpace:
         stem = {self.stem_widths[2]} if s == FINEST else set()
         return tuple(sorted({chi * s for chi in self.lattice.chis} | stem))
 
-    def _cell_keys(self) -> Iterator[tuple[Any, ...]]:
+    def _cell_keys(self) -> Iterator[_Key]:
         scales = self.lattice.scales
         for s in scales:
             last_widths = {self.head_chi * s}
@@ -122,7 +130,7 @@ class FasterSegSpace:
                         for c_out in ends:
                             yield op, s, c_in, c_out, stride, 1
 
-    def _head_keys(self) -> Iterator[tuple[Any, ...]]:
+    def _head_keys(self) -> Iterator[_Key]:
         chi, scales = self.head_chi, self.lattice.scales
         for s in scales[1:]:
             finer = s // 2
@@ -142,7 +150,7 @@ class FasterSegSpace:
         choices, finals = self.lattice.sample(rng)
         return self._architecture(tuple(self.lattice.walk_back(choices, final) for final in finals))
 
-    def _architecture(self, branches: tuple[Any, ...]) -> Architecture:
+    def _architecture(self, branches: tuple[Branch, ...]) -> Architecture:
         return Architecture(
             branches=branches,
             stem_widths=self.stem_widths,

@@ -37,7 +37,15 @@ class _Planner:
         self.index: dict[str, int] = {}
 
     def add(
-        self, name: str, op: str, s: int, c_in: int, c_out: int, inputs: tuple[int, ...], stride: int = 1, branches: int = 1
+        self,
+        name: str,
+        op: str,
+        s: int,
+        c_in: int,
+        c_out: int,
+        inputs: tuple[int, ...],
+        stride: int = 1,
+        branches: int = 1,
     ) -> int:
         if name not in self.index:
             spec = OpSpec(op, s, c_in, c_out, stride, self.image, self.batch, branches)

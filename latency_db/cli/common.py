@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class ImageSizeType(click.ParamType):
+class ImageSizeType(click.ParamType[ImageSize]):
     """HEIGHTxWIDTH."""
 
     name = "HxW"
@@ -38,7 +38,7 @@ class ImageSizeType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[float]):
     """Seconds, or a number with s, m or h."""
 
     name = "duration"
@@ -82,7 +82,12 @@ def device_option(command: Command) -> Command:
 def image_option(default: str) -> Callable[[Command], Command]:
     """``--image-size``."""
     return click.option(
-        "--image-size", "image", type=IMAGE_SIZE, default=default, show_default=True, help="Network input, height x width."
+        "--image-size",
+        "image",
+        type=IMAGE_SIZE,
+        default=default,
+        show_default=True,
+        help="Network input, height x width.",
     )
 
 

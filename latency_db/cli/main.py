@@ -16,8 +16,6 @@ from latency_db.cli.transfer import export, import_group
 from latency_db.cli.validate import validate
 
 
-
-
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="latency-db")
 @click.option(

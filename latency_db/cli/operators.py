@@ -66,9 +66,7 @@ def operators(
         campaign.run("profile", list(jobs.values()), plan, series=series, seed=0, details={"table": 1})
         line.end()
     reference_ms = campaign.reference_ms()
-    table = table1.rows(
-        {spec: estimate(job.ratios).scaled(reference_ms) for spec, job in jobs.items() if job.ratios}
-    )
+    table = table1.rows({spec: estimate(job.ratios).scaled(reference_ms) for spec, job in jobs.items() if job.ratios})
     if as_json:
         print_json([{**row.__dict__, "rel_ci": _finite(row.rel_ci)} for row in table])
         return

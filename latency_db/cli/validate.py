@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     "--rel-ci", type=float, default=0.01, show_default=True, help="Interval at which an operator is known well enough."
 )
 @click.option("--time-budget", type=DURATION, default="20m", show_default=True, help="Stop after this long.")
-@click.option("--stored", is_flag=True, help="Predict from operators and calibration stored earlier; measure networks only.")
+@click.option(
+    "--stored", is_flag=True, help="Predict from operators and calibration stored earlier; measure networks only."
+)
 @click.option(
     "--calibration-networks",
     type=click.IntRange(min=0),
@@ -45,9 +47,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Other random networks to calibrate with; 0: the plain sum.",
 )
-@click.option("--min-pearson", type=float, help="Exit with 1 when r is below; with 2 when noise does not let it be told.")
+@click.option(
+    "--min-pearson", type=float, help="Exit with 1 when r is below; with 2 when noise does not let it be told."
+)
 @click.option("--max-mape", type=float, help="Exit with 1 when the mean absolute relative error, a fraction, is above.")
-@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Folder for the page, picture and JSON.")
+@click.option(
+    "--report", type=click.Path(file_okay=False, path_type=Path), help="Folder for the page, picture and JSON."
+)
 @json_option
 @click.pass_context
 def validate(

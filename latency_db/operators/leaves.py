@@ -11,7 +11,15 @@ class Leaves(Protocol):
     """Makes the leaf layers. Another family of leaves makes another kind of operator out of the same topology."""
 
     def conv(
-        self, c_in: int, c_out: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, bias: bool = False
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
     ) -> nn.Module:
         """A convolution with "same" padding: the output is ⌈size / stride⌉."""
 
@@ -23,7 +31,15 @@ class PlainLeaves:
     """Ordinary layers of fixed width."""
 
     def conv(
-        self, c_in: int, c_out: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, bias: bool = False
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
     ) -> nn.Module:
         """``nn.Conv2d``, initialized for a ReLU after it (He et al., 2015), so that activations keep their scale."""
         padding = dilation * (kernel // 2)

@@ -51,7 +51,7 @@ class Identity(nn.Module):
 
 
 class Conv(nn.Module):
-    """``times`` 3×3 (or ``kernel``) convolutions in sequence; the first one carries the stride and changes the width."""
+    """``times`` 3×3 (or ``kernel``) convolutions in a row; the first one carries the stride and changes the width."""
 
     def __init__(
         self,
@@ -113,7 +113,9 @@ class Merge(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """(N, c_out, H/2, W/2) and (N, c_in − c_out, H, W) → (N, c_out, H, W)."""
-        return self.body(torch.cat([resize(coarse, int(fine.shape[2]), int(fine.shape[3])), fine], dim=1))
+        joined = torch.cat([resize(coarse, int(fine.shape[2]), int(fine.shape[3])), fine], dim=1)
+        y: Tensor = self.body(joined)
+        return y
 
 
 class Fuse(nn.Module):
@@ -125,7 +127,8 @@ class Fuse(nn.Module):
 
     def forward(self, *branches: Tensor) -> Tensor:
         """``branches`` maps of (N, c_in / branches, H, W) → (N, c_out, H, W)."""
-        return self.body(torch.cat(branches, dim=1) if len(branches) > 1 else branches[0])
+        y: Tensor = self.body(torch.cat(branches, dim=1) if len(branches) > 1 else branches[0])
+        return y
 
 
 class Classifier(nn.Module):

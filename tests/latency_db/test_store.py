@@ -13,7 +13,8 @@ from backends.protocol import Target
 from backends.samples import Visit, estimate
 from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError, StorageError
 from latency_db.keys import ImageSize, OpSpec
-from latency_db.store import CalibrationRow, CalibrationTerm, Store
+from latency_db.calibrate import Term
+from latency_db.store import CalibrationRow, Store
 
 IMAGE = ImageSize(256, 512)
 TARGET = Target(
@@ -287,8 +288,8 @@ def test_networks_and_their_visits(filled: Filled) -> None:
 
 def test_a_calibration_is_a_new_version_each_time(filled: Filled) -> None:
     terms = (
-        CalibrationTerm(term="global", value=1.02),
-        CalibrationTerm(term="pair", value=-0.01, op="conv", next_op="merge", stride=1, next_stride=2, s=8),
+        Term(term="global", value=1.02),
+        Term(term="pair", value=-0.01, op="conv", next_op="merge", stride=1, next_stride=2, s=8),
     )
     row = CalibrationRow(
         target_id=filled.target_id,
