@@ -60,7 +60,11 @@ def _storage_error(url: URL, error: BaseException) -> StorageError:
         if known is not None:
             return StorageError(f"{shown(url)} {known[0]}", known[1])
     sqlstate = getattr(error, "sqlstate", None)
-    return StorageError(f"{shown(url)}: {_reason(error)}", _POSTGRESQL.get(sqlstate or ""))
+    hint = _POSTGRESQL.get(sqlstate or "")
+    if sqlstate is None and url.get_backend_name() == "postgresql":
+        # A connection that fails comes without a code.
+        hint = f"does the server run, and has it this database? createdb {url.database} makes one"
+    return StorageError(f"{shown(url)}: {_reason(error)}", hint)
 
 
 def _reason(error: BaseException) -> str:

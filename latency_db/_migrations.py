@@ -25,9 +25,8 @@ def migrations_folder() -> Path:
 
 def migrate(connection: Connection, revision: str = NEWEST_REVISION) -> None:
     """Bring the schema up to ``revision``; nothing is committed here."""
-    from alembic.config import Config
-
     from alembic import command
+    from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import Connection, case, distinct, func, select
 
 from backends.protocol import Target
 from latency_db import schema
@@ -109,12 +109,14 @@ class _Figures:
         for values in connection.execute(runs.where(run.target_id.in_(ids))):
             self._runs[values[0]] = values
         ok = (row.target_id.in_(ids), row.status == MeasurementStatus.OK)
-        counts = select(row.target_id, row.provenance, func.count()).where(*ok).group_by(row.target_id, row.provenance)
-        for id_, provenance, count in connection.execute(counts):
-            self._counts.setdefault(id_, {})[provenance] = count
-        specs = select(row.target_id, func.count(distinct(row.spec_id))).where(*ok).group_by(row.target_id)
-        for id_, count in connection.execute(specs):
-            self._specs[id_] = count
+        # One pass in the order of the index: grouping by provenance, too, would sort a million rows.
+        per_provenance = [func.count(case((row.provenance == provenance, 1))) for provenance in Provenance]
+        counts = select(row.target_id, func.count(distinct(row.spec_id)), *per_provenance).where(*ok)
+        for id_, specs, *by_provenance in connection.execute(counts.group_by(row.target_id)):
+            self._specs[id_] = specs
+            self._counts[id_] = {
+                provenance: count for provenance, count in zip(Provenance, by_provenance, strict=True) if count
+            }
 
     def row_of(self, id_: int, target: Target) -> TargetRow:
         _, series, reference_ms = self._runs.get(id_, (id_, 0, None))

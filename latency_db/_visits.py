@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, String, func, insert, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, DateTime, Result, Select, String, func, insert, select, type_coerce
 
 from backends.samples import Visit
 from latency_db import schema
@@ -16,7 +16,7 @@ from latency_db._sql import CHUNK, SPEC_COLUMNS, now, spec_is, spec_of
 from latency_db.errors import InputError, NotFoundError
 from latency_db.keys import OpSpec
 from latency_db.rows import RawMeasurement, SpecSeries
-from latency_db.schema import MeasurementStatus, Provenance
+from latency_db.schema import MeasurementStatus, Provenance, utc
 
 VisitModel = type[schema.Measurement] | type[schema.NetworkMeasurement]
 Conditions = Sequence[ColumnElement[bool]]
@@ -162,12 +162,14 @@ def _raw(values: Any, n_columns: int) -> RawMeasurement:
 def _scalars(id_: Any, row: VisitModel, conditions: Conditions) -> Select[Any]:
     """Plain columns without samples: a target has ten thousand rows."""
     columns = (row.id, row.series, row.round, row.ratio, row.latency_ms, type_coerce(row.provenance, String))
-    return select(id_, *columns, row.created_at).where(row.status == MeasurementStatus.OK, *conditions)
+    # Moments as the driver gives them: only the last of each series is made a proper one.
+    moment = type_coerce(row.created_at, DateTime)
+    return select(id_, *columns, moment).where(row.status == MeasurementStatus.OK, *conditions)
 
 
-def _collected(rows: Iterable[Any]) -> dict[int, SpecSeries]:
+def _collected(rows: Result[Any]) -> dict[int, SpecSeries]:
     groups: dict[int, list[Any]] = {}
-    for values in rows:
+    for values in rows.all():
         groups.setdefault(values[0], []).append(values)
     return {id_: _newest_of_best(group) for id_, group in groups.items()}
 
@@ -183,7 +185,7 @@ def _newest_of_best(group: list[Any]) -> SpecSeries:
         ratios=tuple(values[4] for values in kept if values[4] is not None),
         latencies_ms=tuple(values[5] for values in kept),
         provenance=best[0],
-        created_at=max(created),
+        created_at=utc(max(created)),
     )
 
 

@@ -84,6 +84,11 @@ class TermKind(enum.StrEnum):
     PAIR = "pair"
 
 
+def utc(moment: datetime) -> datetime:
+    """A moment as a driver gave it, aware and in UTC: SQLite forgets the zone."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment, aware and in UTC on every database."""
 
@@ -95,10 +100,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """SQLite forgets the zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        """From whatever the driver gave."""
+        return None if value is None else utc(value)
 
 
 def _choice(kind: type[enum.StrEnum], name: str) -> Enum:
