@@ -11,9 +11,9 @@ import pytest
 
 from backends.protocol import Target
 from backends.samples import Visit, estimate
+from latency_db.calibrate import Term
 from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError, StorageError
 from latency_db.keys import ImageSize, OpSpec
-from latency_db.calibrate import Term
 from latency_db.store import CalibrationRow, Store
 
 IMAGE = ImageSize(256, 512)
@@ -53,7 +53,9 @@ class Filled:
         self.run_id = self.run()
 
     def run(self, kind: str = "profile", series: int = 1) -> int:
-        return self.store.start_run(self.target_id, kind, series=series, plan={"only": ["a"]}, environment={"load": 0.1})
+        return self.store.start_run(
+            self.target_id, kind, series=series, plan={"only": ["a"]}, environment={"load": 0.1}
+        )
 
     def add(self, spec: OpSpec, *rounds: int, run_id: int | None = None, elapsed_ms: float = 2.0) -> None:
         items = [(self.ids[spec], visit(round, elapsed_ms)) for round in rounds]
