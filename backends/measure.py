@@ -1,8 +1,7 @@
 """The one timing loop.
 
 Rounds over all jobs in shuffled order, never one job at a time: the machine drifts, and rounds average the drift out
-and
-make it visible. Each visit loads its program anew, because where the memory of one loading happens to lie is worth
+and make it visible. Each visit loads its program anew, because where the memory of one loading happens to lie is worth
 several percent and would otherwise look like precision; warms it up; and takes samples, each of which has the reference
 workload just before and just after it. At most one job and the reference are loaded at any time, so idle thread pools
 cannot disturb what is timed.
