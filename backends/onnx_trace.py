@@ -125,7 +125,7 @@ class _Recorder(TorchFunctionMode):
         except TypeError as error:
             raise UntraceableError(f"{func.__name__}: {error}") from None
         first = args[0] if args else None
-        if handler.in_place or kwargs.get("inplace"):
+        if handler.in_place or bound.arguments.get("inplace"):
             self._check_unshared(first)
         before = tuple(first.shape) if isinstance(first, Tensor) else ()
         result = func(*args, **kwargs)
@@ -524,6 +524,7 @@ def fold_batch_norms(graph: Graph) -> None:
         conv = producers.get(node.inputs[0]) if node.op_type == "BatchNormalization" else None
         if conv is not None and conv.op_type == "Conv" and readers[conv.output] == 1:
             _fold(graph, conv, node)
+            producers[conv.output] = conv
         else:
             kept.append(node)
     graph.nodes = kept
