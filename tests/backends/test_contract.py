@@ -1,0 +1,59 @@
+"""The built-in backends keep the contract."""
+
+from __future__ import annotations
+
+import shutil
+from typing import ClassVar
+
+import pytest
+
+from backends.ort import OrtBackend
+from backends.protocol import Backend
+from backends.pytorch import TorchBackend
+from tests.contracts.backend import BackendContract
+
+RUNTIMES = ("torch", "onnx", "onnxruntime", "onnxscript")
+
+
+class TestOrt(BackendContract):
+    backend_class: ClassVar[type[Backend]] = OrtBackend
+    runtime_modules = RUNTIMES
+
+
+class TestOrtUnoptimizedWithTwoThreads(BackendContract):
+    backend_class: ClassVar[type[Backend]] = OrtBackend
+    settings: ClassVar[dict[str, object]] = {"graph_optimization": "disable", "threads": 2, "spinning": True}
+    runtime_modules = RUNTIMES
+
+
+class TestTorchEager(BackendContract):
+    backend_class: ClassVar[type[Backend]] = TorchBackend
+    runtime_modules = RUNTIMES
+
+
+class TestTorchChannelsLast(BackendContract):
+    backend_class: ClassVar[type[Backend]] = TorchBackend
+    settings: ClassVar[dict[str, object]] = {"channels_last": True}
+    runtime_modules = RUNTIMES
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+class TestTorchCompile(BackendContract):
+    backend_class: ClassVar[type[Backend]] = TorchBackend
+    settings: ClassVar[dict[str, object]] = {"mode": "compile"}
+    runtime_modules = RUNTIMES
+
+
+@pytest.mark.gpu
+class TestTorchCuda(BackendContract):
+    backend_class: ClassVar[type[Backend]] = TorchBackend
+    settings: ClassVar[dict[str, object]] = {"device_type": "cuda"}
+    runtime_modules = RUNTIMES
+
+
+@pytest.mark.gpu
+class TestTorchCudaGraph(BackendContract):
+    backend_class: ClassVar[type[Backend]] = TorchBackend
+    settings: ClassVar[dict[str, object]] = {"device_type": "cuda", "mode": "cudagraph"}
+    runtime_modules = RUNTIMES
