@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Edges = Sequence[tuple[int, int]]
 
+Family = Literal["identity", "global", "op", "pair"]
 FEW = 8
 """Below so many networks nothing beyond the global scale is tried."""
 FOLDS = 5
@@ -197,7 +198,13 @@ class Calibration:
         )
 
 
-def fit(samples: Sequence[NetworkSample], operator_ratio: Mapping[OpSpec, float], *, seed: int = 0) -> Calibration:
+def fit(
+    samples: Sequence[NetworkSample],
+    operator_ratio: Mapping[OpSpec, float],
+    *,
+    seed: int = 0,
+    family: Family | None = None,
+) -> Calibration:
     """Learn a calibration from measured networks. Networks that will be judged must not be among them.
 
     Four families, each with all of the one before it: ``identity``, one ``global`` scale, a scale per ``op`` shrunk to
@@ -211,18 +218,26 @@ def fit(samples: Sequence[NetworkSample], operator_ratio: Mapping[OpSpec, float]
         samples: the networks to learn from.
         operator_ratio: the ratio of every operator in them, timed alone.
         seed: of the folds; the same input always gives the same calibration.
+        family: take this one whatever its error, as an ablation does; only its penalties are chosen.
 
     Raises:
-        ValueError: no samples, or an operator without a positive ratio.
+        ValueError: no samples, an operator without a positive ratio, or too few networks for the family asked for.
     """
     problem = _Problem.of(samples, operator_ratio)
-    cells = _grid(problem)
     plain = problem.total - 1
-    if problem.n == 1:
-        return Calibration(method="identity", cv_error=float(abs(plain[0])), networks=1)
+    if problem.n == 1 or family == "identity":
+        return Calibration(method="identity", cv_error=float(np.mean(np.abs(plain))), networks=problem.n)
+    cells = [cell for cell in _grid(problem) if family is None or _FAMILIES[cell.family] == family]
+    if not cells:
+        raise ValueError(f"{problem.n} networks are too few for a calibration by {family}")
     errors = _cross_validate(problem, cells, seed)
     whole = _solve(problem, np.arange(problem.n), cells)
-    chosen = _choose(cells, plain, errors, _usable(problem, cells, whole))
+    usable = _usable(problem, cells, whole)
+    chosen: int | None
+    if family is not None:
+        chosen = int(np.argmin(np.where(usable, errors.mean(axis=1), np.inf)))
+    else:
+        chosen = _choose(cells, plain, errors, usable)
     if chosen is None:
         return Calibration(method="identity", cv_error=float(np.mean(np.abs(plain))), networks=problem.n)
     return _calibration(problem, cells[chosen], whole, chosen, cv_error=float(np.mean(errors[chosen])))
@@ -236,7 +251,7 @@ class _Cell(NamedTuple):
     pair_variance: float
 
 
-_FAMILIES = ("identity", "global", "op", "pair")
+_FAMILIES: tuple[Family, ...] = ("identity", "global", "op", "pair")
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,11 @@ def validate(
         series=max(1, campaign.series),
         seed=seed,
         enough=validator.enough,
-        details={"networks": networks, "stored": stored},
+        details={
+            "networks": networks,
+            "stored": stored,
+            "calibrating": [] if stored else [network.id for network in validator.calibrating],
+        },
     )
     calibration = _calibration(validator, run_id)
     return _conclude(validator, calibration, run_id, outcome, min_pearson, max_mape)

@@ -1,0 +1,30 @@
+"""What every benchmark says beside its figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from backends.environment import describe
+
+
+def provenance() -> dict[str, Any]:
+    """Machine, versions, date."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {name: value for name, value in describe().items() if name != "load_average"},
+        "versions": {name: version(name) for name in ("latency-db", "onnxruntime", "torch", "numpy", "sqlalchemy")},
+    }
+
+
+def publish(document: dict[str, Any], output: Path | None) -> None:
+    """Print the document, and write it where asked to."""
+    text = json.dumps({**document, **provenance()}, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(text + "\n")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text + "\n", encoding="utf-8")
