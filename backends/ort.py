@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
@@ -32,6 +33,13 @@ _LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "basic": "ORT_ENABLE_BASIC",
     "disable": "ORT_DISABLE_ALL",
+}
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,  # A network may end in the classes' indices.
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
 }
 _QUIET = 3  # Errors only: warnings about graphs that it goes on to run would drown the progress.
 _YOUNG_S = 60.0
@@ -133,7 +141,7 @@ class _OrtRunner(Runner):
             binding.bind_ortvalue_input(info.name, values[-1])
         self._outputs = []
         for info in session.get_outputs():
-            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(info.shape, inputs[0].dtype)
+            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(info.shape, _DTYPES[info.type])
             binding.bind_ortvalue_output(info.name, value)
             self._outputs.append(value)
         self._session: onnxruntime.InferenceSession | None = session

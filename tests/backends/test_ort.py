@@ -12,11 +12,13 @@ from pathlib import Path
 import onnxruntime
 import pytest
 from filelock import FileLock
+from torch import Tensor, nn
 
 from backends import ort
 from backends.errors import BackendError, CompileError, InvalidSettingError
 from backends.ort import OrtBackend
-from tests.contracts.backend import CONV_BN_RELU, IDENTITY
+from backends.protocol import Workload, check_outputs
+from tests.contracts.backend import CONV_BN_RELU, IDENTITY, build, expected_outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,6 +86,21 @@ def test_a_program_that_is_no_model_is_a_compile_error_with_the_runtimes_words()
     with pytest.raises(CompileError, match=r"identity: .*INVALID_PROTOBUF") as caught:
         program.load()
     assert "\n" not in str(caught.value)
+
+
+class ClassIndices(nn.Module):
+    """What a segmentation network may end in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.argmax(dim=1)
+
+
+@pytest.mark.slow
+def test_outputs_may_be_integers() -> None:
+    workload = Workload(name="indices", build=lambda: build(ClassIndices), input_shapes=((1, 5, 4, 4),))
+    runner = OrtBackend().compile(workload).load()
+    runner.run()
+    check_outputs(runner.outputs(), expected_outputs(workload), rtol=0, atol=0)
 
 
 def test_a_closed_runner_does_not_run() -> None:
