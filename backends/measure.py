@@ -162,18 +162,22 @@ class _Loop:
     # Which jobs are left, and when it is over.
 
     def is_tight(self, job: Job) -> bool:
-        if len(job.ratios) < self.plan.min_rounds:
-            return False
-        return len(job.ratios) >= self.plan.max_rounds or estimate(job.ratios).rel_ci <= self.plan.rel_ci
+        return len(job.ratios) >= self.plan.min_rounds and estimate(job.ratios).rel_ci <= self.plan.rel_ci
 
     def active(self) -> list[Job]:
-        return [job for job in self.jobs if job.key not in self.failed and (job.always or job.key not in self.tight)]
+        return [job for job in self.jobs if job.key not in self.failed and (job.always or self.wants_more(job))]
+
+    def wants_more(self, job: Job) -> bool:
+        return job.key not in self.tight and len(job.ratios) < self.plan.max_rounds
+
+    def wide(self) -> tuple[Hashable, ...]:
+        return tuple(job.key for job in self.jobs if job.key not in self.failed and job.key not in self.tight)
 
     def over_time(self) -> bool:
         return self.now() - self.started >= self.plan.time_budget_s
 
     def run(self) -> Outcome:
-        rounds, reason = 0, "confident"
+        rounds, reason = 0, ""
         while jobs := self.active():
             if rounds >= self.plan.max_rounds:
                 reason = "rounds"
@@ -185,20 +189,23 @@ class _Loop:
             rounds += 1
             self.sink.round_ended(self.undisturbed())
             if self.enough is not None and self.enough(rounds):
+                reason = "confident"
                 break
-            if self.over_time():
-                reason = "time" if self.active() else "confident"
+            if self.over_time() and self.active():
+                reason = "time"
                 break
         if self.reference_times:
             self.sink.round_ended(self.undisturbed())
+        wide = self.wide()
         return Outcome(
-            reason=reason,
+            # Where nothing cut it short, no job was left: each is tight, or has had all its rounds.
+            reason=reason or ("rounds" if wide else "confident"),
             rounds=rounds,
             visits=self.visits,
             reference_ms=self.undisturbed() if self.reference_times else math.nan,
             elapsed_s=self.now() - self.started,
             failed=dict(self.failed),
-            wide=tuple(job.key for job in self.jobs if job.key not in self.failed and job.key not in self.tight),
+            wide=wide,
         )
 
     def round(self, number: int, jobs: Sequence[Job]) -> bool:

@@ -2,7 +2,7 @@
 
 In a plugin's tests::
 
-    from tests.contracts.backend import BackendContract
+    from backends.testing import BackendContract
 
     class TestMyBackend(BackendContract):
         backend_class = MyBackend

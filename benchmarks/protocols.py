@@ -2,7 +2,8 @@
 
 The paper warms a network up and runs it for six seconds. Here a sample of operators is timed that way (the mean of all
 runs in six seconds, one operator after the other), and by the shuffled rounds with the reference workload beside each
-sample, which get far less time. Both are done twice, in turns; what counts is how well the second agrees with the first.
+sample, which get far less time. Both are done twice, in turns; what counts is how well the second agrees with the
+first.
 """
 
 from __future__ import annotations

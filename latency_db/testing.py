@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -108,7 +109,7 @@ class SpaceContract:
             assert tuple(output.shape) == decomposition.specs[-1].output_shape
 
 
-def _parameters(modules: list[object]) -> int:
+def _parameters(modules: Sequence[object]) -> int:
     from torch import nn
 
     return sum(value.numel() for module in modules if isinstance(module, nn.Module) for value in module.parameters())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backends import onnx_export
 from backends.onnx_export import export_onnx
 from backends.onnx_trace import UntraceableError, trace
-from tests.contracts.backend import build
+from backends.testing import build
 
 Shapes = tuple[tuple[int, ...], ...]
 ONE: Shapes = ((1, 4, 9, 13),)

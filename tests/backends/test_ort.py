@@ -18,14 +18,14 @@ from backends import ort
 from backends.errors import BackendError, CompileError, InvalidSettingError
 from backends.ort import OrtBackend
 from backends.protocol import Workload, check_outputs
-from tests.contracts.backend import CONV_BN_RELU, IDENTITY, build, expected_outputs
+from backends.testing import CONV_BN_RELU, IDENTITY, build, expected_outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
 RUN = """
 import os, sys
 from backends.ort import OrtBackend
-from tests.contracts.backend import IDENTITY
+from backends.testing import IDENTITY
 program = OrtBackend().compile(IDENTITY)
 program.load().run()
 print(program._path, flush=True)

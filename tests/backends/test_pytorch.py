@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from backends.errors import CompileError, InvalidSettingError, RuntimeMissingError
 from backends.protocol import Workload
 from backends.pytorch import TorchBackend
-from tests.contracts.backend import CONV_BN_RELU, IDENTITY, build
+from backends.testing import CONV_BN_RELU, IDENTITY, build
 
 
 def test_each_run_has_its_runners_threads() -> None:

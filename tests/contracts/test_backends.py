@@ -10,7 +10,7 @@ import pytest
 from backends.ort import OrtBackend
 from backends.protocol import Backend
 from backends.pytorch import TorchBackend
-from tests.contracts.backend import BackendContract
+from backends.testing import BackendContract
 
 RUNTIMES = ("torch", "onnx", "onnxruntime", "onnxscript")
 

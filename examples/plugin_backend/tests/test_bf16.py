@@ -7,7 +7,7 @@ from typing import ClassVar
 from latency_db_bf16 import Bf16Backend
 
 from backends.protocol import Backend
-from tests.contracts.backend import BackendContract
+from backends.testing import BackendContract
 
 
 class TestBf16(BackendContract):

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from latency_db.keys import ImageSize, OpSpec
+from latency_db.space import Space
+from latency_db.testing import SpaceContract
 
 IMAGE = ImageSize(90, 65)
 
@@ -30,6 +32,15 @@ def _load() -> ModuleType:
 
 two_op_space = _load()
 SPACE = two_op_space.PlainConvSpace(depth=4, widths=(4, 8))
+
+
+class TestContract(SpaceContract):
+    """All that latency-db relies on."""
+
+    @pytest.fixture
+    def space(self) -> Space:
+        space: Space = SPACE
+        return space
 
 
 @pytest.mark.parametrize("spec", SPACE.specs(IMAGE, batch=2), ids=lambda spec: spec.name)
