@@ -52,6 +52,18 @@ class FasterSegSpace:
         output: str = "1/8",
     ) -> None:
         scales, chis, stem = tuple(scales), tuple(chis), tuple(stem_widths)
+        for setting, values in (
+            ("layers", (layers,)),
+            ("scales", scales),
+            ("chis", chis),
+            ("branches", (branches,)),
+            ("stem_widths", stem),
+            ("head_chi", (head_chi,)),
+            ("num_classes", (num_classes,)),
+        ):
+            for value in values:
+                if not isinstance(value, int) or isinstance(value, bool):
+                    raise ValueError(f"{setting}: {value!r} is not a whole number")
         if not scales or scales != tuple(FINEST * 2**index for index in range(len(scales))):
             raise ValueError(f"scales={list(scales)}: they start at {FINEST} and double")
         if layers < max(2, len(scales)):

@@ -100,7 +100,7 @@ class Architecture:
             raise ArchitectureError("an architecture is a JSON object")
         if document.get("format") != FORMAT:
             raise ArchitectureError(f'not an architecture: "format" is {document.get("format")!r}, not {FORMAT!r}')
-        if document.get("version") != FORMAT_VERSION:
+        if not _is_int(document.get("version")) or document["version"] != FORMAT_VERSION:
             raise ArchitectureError(
                 f'"version" is {document.get("version")!r}; this release reads version {FORMAT_VERSION}'
             )
