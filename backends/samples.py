@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+TRIM = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +79,27 @@ class Estimate:
         return Estimate(value=self.value * factor, rel_ci=self.rel_ci, visits=self.visits)
 
 
+def center(ratios: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """The middle of many visits: exp of the mean logarithm of what is left when a fifth is cut off at either end.
+
+    Nearly as sparing as the mean where the noise is tame, and as deaf as the median to the odd wild visit.
+    """
+    values = np.sort(np.log(np.asarray(ratios, dtype=np.float64)))
+    cut = _cut(len(values))
+    return float(np.exp(values[cut : len(values) - cut].mean()))
+
+
+def _cut(n: int) -> int:
+    return int(TRIM * n)
+
+
 def estimate(ratios: Sequence[float]) -> Estimate:
-    """The median over visits and its interval.
+    """The trimmed mean over visits and its interval (Tukey and McLaughlin 1963).
 
     A visit is the unit, not a sample: samples of one visit share where its memory lies and what the machine was doing,
-    so they do not count as independent. The interval is Student's t on the visits' logarithms, widened by √(π/2), the
-    price in standard error of the median against the mean.
+    so they do not count as independent. With n visits, h of which are left after trimming, the standard error of the
+    trimmed mean of the logarithms is s_w · √((n − 1) / (h (h − 1))), s_w their Winsorized standard deviation, and the
+    interval is Student's t with h − 1 degrees of freedom.
 
     Args:
         ratios: one value per visit, positive.
@@ -90,16 +107,17 @@ def estimate(ratios: Sequence[float]) -> Estimate:
     Raises:
         ValueError: there is none.
     """
-    if len(ratios) == 0:
+    n = len(ratios)
+    if n == 0:
         raise ValueError("no visits to estimate from")
-    values = np.asarray(ratios, dtype=np.float64)
-    n = len(values)
     if n < 2:
-        return Estimate(value=float(values[0]), rel_ci=float("inf"), visits=n)
-    spread = float(np.std(np.log(values), ddof=1))
-    quantile = _t_quantile(n - 1)
-    half_width = quantile * float(np.sqrt(np.pi / 2)) * spread / float(np.sqrt(n))
-    return Estimate(value=float(np.median(values)), rel_ci=half_width, visits=n)
+        return Estimate(value=float(ratios[0]), rel_ci=float("inf"), visits=n)
+    logs = np.sort(np.log(np.asarray(ratios, dtype=np.float64)))
+    cut = _cut(n)
+    kept = n - 2 * cut
+    winsorized = np.clip(logs, logs[cut], logs[n - 1 - cut])
+    error = float(np.std(winsorized, ddof=1)) * float(np.sqrt((n - 1) / (kept * (kept - 1))))
+    return Estimate(value=center(ratios), rel_ci=_t_quantile(kept - 1) * error, visits=n)
 
 
 _T_QUANTILES: dict[int, float] = {}

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from backends.samples import center
+
 Vector = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 
@@ -86,10 +88,10 @@ def agreement(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Ag
 
 
 def split_half_reliability(visits: Mapping[Key, Sequence[float]], *, splits: int = SPLITS, seed: int = SEED) -> float:
-    """Reliability of the items' medians: the r that two full measurements of the same items would reach.
+    """Reliability of the items' estimates: the r that two full measurements of the same items would reach.
 
-    Every item's visits are split in two, each half gives a median per item, and the two are correlated over the items.
-    The r of half the visits is corrected to all of them by Spearman and Brown, 2r / (1 + r). It is averaged over
+    Every item's visits are split in two, each half gives an estimate per item, and the two are correlated over the
+    items. The r of half the visits is corrected to all of them by Spearman and Brown, 2r / (1 + r). It is averaged over
     several balanced splits, because the r of one split is itself noisy. All items are split at the same positions:
     what a round does to all of them alike does not disturb their order, neither here nor in the report.
 
@@ -220,7 +222,7 @@ def _pearson(a: Vector, b: Vector) -> float:
 def _halves(
     visits: Mapping[Key, Sequence[float]], *, splits: int, seed: int
 ) -> Iterator[tuple[dict[Key, float], dict[Key, float]]]:
-    """Per split, the medians of either half of every key's visits."""
+    """Per split, the middle of either half of every key's visits, as an estimate would take it."""
     if splits < 1:
         raise ValueError(f"reliability needs at least one split, not {splits}")
     short = [key for key, values in visits.items() if len(values) < 2]
@@ -238,8 +240,8 @@ def _halves(
         # Taking turns along one order balances the halves of every key, however many visits it has.
         orders = {length: order[order < length] for length in lengths}
         yield (
-            {key: float(np.median(values[orders[len(values)][0::2]])) for key, values in arrays.items()},
-            {key: float(np.median(values[orders[len(values)][1::2]])) for key, values in arrays.items()},
+            {key: center(values[orders[len(values)][0::2]]) for key, values in arrays.items()},
+            {key: center(values[orders[len(values)][1::2]]) for key, values in arrays.items()},
         )
 
 
