@@ -16,7 +16,7 @@ def provenance() -> dict[str, Any]:
     """Machine, versions, date."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {name: value for name, value in describe().items() if name != "load_average"},
+        "machine": {name: value for name, value in describe().items() if name != "load_1min"},
         "versions": {name: version(name) for name in ("latency-db", "onnxruntime", "torch", "numpy", "sqlalchemy")},
     }
 

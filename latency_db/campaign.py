@@ -20,6 +20,8 @@ from latency_db.workloads import network_workload, operator_workload
 CALIBRATION_SEED = "calibration"
 """Networks for fitting come from this stream of random numbers, networks for judging from another: and whatever both
 streams yield is never judged."""
+EXHAUSTED = 1000
+"""After so many draws in a row that brought nothing new, a space has no more networks."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,18 @@ class Campaign:
         return value
 
     def draw(self, count: int, seed: str, exclude: Iterable[int] = ()) -> list[Network]:
-        """``count`` different random networks, none of them among ``exclude``."""
+        """``count`` different random networks, none of them among ``exclude``; fewer where the space has no more."""
         rng = random.Random(seed)
         seen, networks = set(exclude), list[Network]()
-        while len(networks) < count:
+        repeats = 0
+        while len(networks) < count and repeats < EXHAUSTED:
+            repeats += 1
             architecture = self.space.sample(rng)
             network = self.network(architecture)
             if network.id not in seen:
                 seen.add(network.id)
                 networks.append(network)
+                repeats = 0
         return networks
 
     def network(self, architecture: Architecture) -> Network:

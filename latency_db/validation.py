@@ -91,6 +91,12 @@ class _Validator:
         # Drawn also where they are not measured: they may be in the stored calibration, and then are never judged.
         self.calibrating = campaign.draw(self.calibration_networks, CALIBRATION_SEED)
         self.judged = campaign.draw(count, f"validate/{self.seed}", exclude={one.id for one in self.calibrating})
+        if len(self.judged) < count:
+            raise InputError(
+                f"the space yields {len(self.judged)} networks beside the {len(self.calibrating)} for calibration, "
+                f"not {count}",
+                hint="lower --networks or --calibration-networks",
+            )
         # All visits of these jobs are this run's own: what is compared was measured side by side.
         self.networks = campaign.network_jobs(self.judged, series=None, always=True)
         if self.stored:

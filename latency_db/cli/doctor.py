@@ -55,7 +55,7 @@ def doctor(
         return
     click.echo(f"latency-db {__version__}")
     click.echo(f"database   {shown(url)}, schema {schema or 'none yet: the first command creates it'}")
-    click.echo(f"machine    {environment.get('cpu_model', '?')}, {environment.get('cores', '?')} cores")
+    click.echo(f"machine    {environment.get('cpu_model', '?')}, {environment.get('cpu_count', '?')} cores")
     for name, one in found.items():
         state = f"{one.runtime} {one.runtime_version}" if one.available else f"not here: {one.reason}; {one.install}"
         click.echo(f"backend    {name}: {state}")

@@ -24,6 +24,12 @@ class OneLineErrors(click.Group):
                 raise
             click.echo(f"Error: {' '.join(str(error).split())}", err=True)
             ctx.exit(1)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            # Click would put the usage and a hint around it; one line is the rule for every mistake.
+            click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. What was measured is stored; the same command goes on from there.", err=True)
             ctx.exit(INTERRUPTED)

@@ -1,0 +1,160 @@
+"""Write the tables of docs/measuring.md from the JSON that the benchmarks wrote to docs/results/.
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`. With --check nothing is written, and the exit code is 1
+where the page and the results differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+PAGE = DOCS / "measuring.md"
+RESULTS = DOCS / "results"
+
+
+def load(name: str) -> dict[str, Any]:
+    """One benchmark's JSON."""
+    document: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def source(document: dict[str, Any], script: str) -> str:
+    """Where the figures come from."""
+    machine, versions = document["machine"], document["versions"]
+    return (
+        f"\n\n*`benchmarks/{script}`, {document['date'][:10]}, {machine['cpu_model']}, {machine['cpu_count']} cores"
+        f"{', ' + machine['virtualization'] if 'virtualization' in machine else ''}, "
+        f"ONNX Runtime {versions['onnxruntime']}, one thread.*"
+    )
+
+
+def percent(value: float, signed: bool = False) -> str:
+    """Two digits."""
+    return f"{value:+.2%}" if signed else f"{value:.2%}"
+
+
+def accuracy(name: str = "accuracy") -> str:
+    """Three validations."""
+    document = load(name)
+    rows = [
+        (
+            str(run["seed"]),
+            f"{run['pearson']:.4f}",
+            f"{run['noise_ceiling']:.4f}",
+            percent(run["mape"]),
+            percent(run["bias"], signed=True),
+            percent(run["max_error"]),
+            f"{run['spread']:.2f}",
+            f"{run['networks']} / {run['dropped']}",
+            run["calibration"],
+            run["took"],
+        )
+        for run in document["runs"]
+    ]
+    headers = ("seed", "r", "ceiling", "MAPE", "bias", "worst", "spread", "judged / dropped", "calibration", "took")
+    return table(headers, rows) + source(document, "accuracy.py")
+
+
+def stored() -> str:
+    """Validations from operators stored earlier."""
+    return accuracy("accuracy_stored")
+
+
+def ablation() -> str:
+    """What each step is worth."""
+    document = load("ablation")
+    rows = [
+        (
+            name,
+            ", ".join(f"{value:.4f}" for value in way["pearson"]),
+            ", ".join(percent(value) for value in way["mape"]),
+            ", ".join(percent(value, signed=True) for value in way["bias"]),
+        )
+        for name, way in document["ways"].items()
+    ]
+    return table(("how", "r", "MAPE", "bias"), rows) + source(document, "ablation.py")
+
+
+def repeatability() -> str:
+    """Two profiles apart in time."""
+    document = load("repeatability")
+    rows = [
+        (label, percent(one["median"]), percent(one["p95"]), percent(one["worst"]), percent(one["mean_signed"], True))
+        for label, one in (("divided by the reference", document["paired"]), ("bare medians", document["plain"]))
+    ]
+    text = table(("the same samples", "median difference", "95th percentile", "worst", "mean, signed"), rows)
+    seconds = " and ".join(f"{value / 60:.1f}" for value in document["profile_seconds"])
+    return (
+        f"{text}\n\n{document['paired']['operators']} operators at {document['image_size']}, profiled in two processes "
+        f"{document['apart_minutes']:.0f} minutes apart, {seconds} minutes each, exporting included; median 95% interval "
+        f"±{percent(document['median_rel_ci'])}." + source(document, "repeatability.py")
+    )
+
+
+def protocols() -> str:
+    """The paper's protocol and this one."""
+    document = load("protocols")
+    rows = [
+        (
+            label,
+            f"{document[key]['seconds_per_operator']:g} s",
+            f"{document['whole_space_minutes'][key]:g} min",
+            percent(document[key]["median"]),
+            percent(document[key]["worst"]),
+        )
+        for key, label in (("in_turn", "six seconds of each in turn"), ("in_rounds", "shuffled rounds, paired"))
+    ]
+    headers = ("protocol", "per operator", "whole space", "second against first: median", "worst")
+    return (
+        f"{table(headers, rows)}\n\n{len(document['operators'])} operators at {document['image_size']}."
+        + source(document, "protocols.py")
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "stored": stored,
+    "ablation": ablation,
+    "repeatability": repeatability,
+    "protocols": protocols,
+}
+
+
+def render(text: str) -> str:
+    """The page with its tables made anew."""
+
+    def replace(match: re.Match[str]) -> str:
+        return f"<!-- table {match[1]} -->\n\n{TABLES[match[1]]()}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", replace, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    before = PAGE.read_text(encoding="utf-8")
+    after = render(before)
+    if options.check:
+        if before != after:
+            sys.exit(f"{PAGE.name} does not show what docs/results/ says: run `make docs`")
+        return
+    PAGE.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
