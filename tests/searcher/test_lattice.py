@@ -106,7 +106,7 @@ def assert_uniform(values: Sequence[object], options: Sequence[object]) -> None:
         return
     p = stats.chisquare([counts[option] for option in options]).pvalue
     # About 200 such checks are made, with one seed: at 1e-5 each, a fair sampler fails one in five hundred times.
-    assert 1e-5 < p, counts
+    assert p > 1e-5, counts
 
 
 def test_every_cell_is_in_every_draw() -> None:
