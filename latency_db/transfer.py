@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,8 +278,8 @@ def _parse(row: Mapping[str, Any]) -> _Parsed:
         raise ValueError(f"status is {status!r}")
     visit = _visit(row) if status == "ok" and _times(row, "elapsed_ms") else None
     latency_ms = _number(row, "latency_ms")
-    if status == "ok" and visit is None and (latency_ms is None or latency_ms < 0):
-        raise ValueError("neither samples nor a latency_ms")
+    if status == "ok" and visit is None and (latency_ms is None or latency_ms <= 0):
+        raise ValueError("neither samples nor a positive latency_ms")
     return _Parsed(
         target=target,
         run=_count(row, "run"),
@@ -326,7 +327,7 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
     if value is None or value == "":
         return None
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        return float(value)
+        return _finite(name, float(value))
     raise ValueError(f"{name} is {value!r}, not a number")
 
 
@@ -345,7 +346,14 @@ def _list(row: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _times(row: Mapping[str, Any], name: str) -> tuple[float, ...]:
-    return tuple(float(value) for value in _list(row, name))
+    return tuple(_finite(name, float(value)) for value in _list(row, name))
+
+
+def _finite(name: str, value: float) -> float:
+    # JSON and CSV both read "NaN"; the database refuses it, but only when half of the file is in.
+    if not math.isfinite(value):
+        raise ValueError(f"{name} has {value}, not a finite number")
+    return value
 
 
 def _read_json(path: Path) -> list[Row]:
