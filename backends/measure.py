@@ -122,7 +122,7 @@ class Outcome:
         reason: ``confident`` (every job tight, or the caller's own condition met), ``time`` or ``rounds``.
         rounds: completed rounds.
         visits: visits made.
-        reference_ms: the reference's undisturbed time: the 10th percentile of all its times here.
+        reference_ms: the reference's undisturbed time: the 10th percentile of all its times here; NaN without a visit.
         elapsed_s: how long it took.
         failed: jobs that could not be run, with the reason.
         wide: jobs whose interval is still wider than asked for.
@@ -187,15 +187,14 @@ class _Loop:
                 reason = "time"
                 break
             rounds += 1
-            self.sink.round_ended(self.undisturbed())
+            self.tell_reference()
             if self.enough is not None and self.enough(rounds):
                 reason = "confident"
                 break
             if self.over_time() and self.active():
                 reason = "time"
                 break
-        if self.reference_times:
-            self.sink.round_ended(self.undisturbed())
+        self.tell_reference()
         wide = self.wide()
         return Outcome(
             # Where nothing cut it short, no job was left: each is tight, or has had all its rounds.
@@ -229,6 +228,11 @@ class _Loop:
             elapsed_s=elapsed,
             left_s=max(0.0, self.plan.time_budget_s - elapsed),
         )
+
+    def tell_reference(self) -> None:
+        # In a round in which every job failed, the reference did not run.
+        if self.reference_times:
+            self.sink.round_ended(self.undisturbed())
 
     def undisturbed(self) -> float:
         return float(np.percentile(self.reference_times, UNDISTURBED_PERCENTILE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -173,5 +174,6 @@ class Campaign:
             # Ctrl-C among them: the run's row must not claim that it is still going on.
             self.store.finish_run(run_id, "interrupted", type(error).__name__, None)
             raise
-        self.store.finish_run(run_id, "completed", outcome.reason, outcome.reference_ms)
+        reference_ms = None if math.isnan(outcome.reference_ms) else outcome.reference_ms
+        self.store.finish_run(run_id, "completed", outcome.reason, reference_ms)
         return run_id, outcome
