@@ -272,6 +272,13 @@ def test_a_job_that_cannot_be_run_is_a_failure_and_the_rest_go_on(stage: str) ->
     assert world.open_runners == [] and world.open_programs == []
 
 
+def test_it_ends_well_where_every_job_fails() -> None:
+    outcome, sink = run(World(broken={"a": "no", "b": "no"}), jobs_of("a", "b"))
+    assert set(outcome.failed) == {"a", "b"} and outcome.wide == ()
+    assert outcome.visits == 0 and math.isnan(outcome.reference_ms)
+    assert sink.references == []
+
+
 def test_a_reference_that_cannot_be_compiled_ends_it_all() -> None:
     with pytest.raises(CompileError, match="reference: broken runtime"):
         run(World(broken={REFERENCE: "broken runtime"}), jobs_of("a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_a_call_that_ran_out_of_time_is_gone_on_with(machine: Campaign) -> None:
         if result.outcome is None or result.outcome.reason != "time":
             break
     assert len(counts) > 3, "it was over too soon to show anything"
-    for earlier, later in zip(counts, counts[1:], strict=False):
+    for earlier, later in itertools.pairwise(counts):
         assert earlier.items() <= later.items(), "what was there stays"
     assert set(counts[-1].values()) == {1}, "no round of an operator is there twice"
     assert result.measured == result.specs
@@ -175,6 +176,14 @@ def test_a_failing_operator_is_a_row_and_not_the_end(machine: Campaign) -> None:
     world_of(machine).broken.clear()
     assert profile(machine, Plan(**QUICK), calibration_networks=0).measured == result.specs
     assert machine.store.failures(machine.target_id) == {}
+
+
+def test_where_everything_fails_the_run_still_ends(machine: Campaign) -> None:
+    world_of(machine).broken.update({spec.name: "no kernel" for spec in machine.space.specs(IMAGE)})
+    result = profile(machine, Plan(**QUICK), calibration_networks=0)
+    assert (result.measured, len(result.failed), result.median_rel_ci) == (0, result.specs, None)
+    (run,) = machine.store.runs()
+    assert (run.status, run.reference_ms) == ("completed", None)
 
 
 def test_calibrations_are_versions_of_the_target(machine: Campaign) -> None:
