@@ -183,6 +183,10 @@ class _Loop:
                 reason = "rounds"
                 break
             random.Random(f"{self.seed}/{rounds}").shuffle(jobs)
+            if rounds == 0:
+                # An earlier call may have ended within a round: whom it did not reach come first, else a call that is
+                # cut short again and again would visit the same few for ever.
+                jobs.sort(key=lambda job: len(job.ratios))
             if not self.round(rounds, jobs):
                 reason = "time"
                 break

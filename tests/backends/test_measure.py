@@ -348,6 +348,15 @@ def test_a_job_goes_on_after_its_last_round() -> None:
     assert len(job[0].ratios) == 5
 
 
+def test_whom_earlier_calls_did_not_reach_come_first() -> None:
+    jobs = jobs_of(*NAMES)
+    world = World(noise=0.05)
+    for _ in range(20):
+        run(world, jobs, time_budget_s=0.1, max_rounds=1000)
+    visits = [len(job.ratios) for job in jobs]
+    assert sum(visits) > 2 * len(NAMES) and max(visits) - min(visits) <= 1
+
+
 # Flags
 
 

@@ -100,7 +100,7 @@ def test_a_profile_killed_twenty_times_loses_nothing_and_completes(tmp_path: Pat
     assert grown >= KILLS // 2, "hardly any of the killed calls had stored something: the test shows little"
 
     done = subprocess.run(
-        command(database, "--time-budget", "3s", "--json"), capture_output=True, text=True, timeout=120, check=False
+        command(database, "--time-budget", "5s", "--json"), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
