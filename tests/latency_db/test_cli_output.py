@@ -18,8 +18,7 @@ from latency_db.schema import NEWEST_REVISION
 from tests.fakes import FakeBackend, World
 
 SMALL = ("--image-size", "64x64", "--space-setting", "layers=3", "--space-setting", "chis=[4]", "--rel-ci", "0.05")
-KEYS = ,
-]
+KEYS = [
     "pearson",
     "spearman",
     "mape",
