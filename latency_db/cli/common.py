@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latency_db.errors import InputError
+from latency_db.errors import InputError, NotFoundError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
@@ -67,6 +67,19 @@ def open_store(ctx: click.Context) -> Store:
     store = Store.open(ctx.find_root().params.get("db"))
     ctx.call_on_close(store.close)
     return store
+
+
+def require_device(store: Store, device: str | None) -> None:
+    """Refuse a device that the database does not know.
+
+    Raises:
+        NotFoundError: with the devices that there are.
+    """
+    if device is not None and not store.targets(device):
+        known = ", ".join(row.slug for row in store.devices()) or "none"
+        raise NotFoundError(
+            f"the database has no device {device!r}; it has: {known}", hint="latency-db profile --device SLUG adds one"
+        )
 
 
 def json_option(command: Command) -> Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from latency_db.cli.common import device_option, json_option, open_store, print_json, print_table
+from latency_db.cli.common import device_option, json_option, open_store, print_json, print_table, require_device
 
 
 @click.command()
@@ -14,7 +14,9 @@ from latency_db.cli.common import device_option, json_option, open_store, print_
 @click.pass_context
 def targets(ctx: click.Context, device: str | None, backend_name: str | None, as_json: bool) -> None:
     """List the targets in the database: what latencies are of."""
-    rows = open_store(ctx).targets(device, backend_name)
+    store = open_store(ctx)
+    require_device(store, device)
+    rows = store.targets(device, backend_name)
     if as_json:
         print_json(
             [

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from latency_db.cli.common import IMAGE_SIZE, device_option, json_option, open_store, print_json, print_table
+from latency_db.cli.common import (
+    IMAGE_SIZE,
+    device_option,
+    json_option,
+    open_store,
+    print_json,
+    print_table,
+    require_device,
+)
 from latency_db.keys import ImageSize
 
 
@@ -41,9 +49,17 @@ def query(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Look up operator latencies. Exit code 1 when nothing matches."""
-    rows = open_store(ctx).query(
-        device=device,
+    """Look up operator latencies. Exit code 1 when nothing matches.
+
+    With --device, one target of it answers: measured beats imported beats predicted. Where several targets are as good,
+    they are listed, and --backend or --device KEY chooses.
+    """
+    store = open_store(ctx)
+    require_device(store, device)
+    # One device may be several targets: the best provenance is taken, and where that leaves several they are listed.
+    one = store.resolve_target(device, backend_name).target.key if device is not None and provenance is None else device
+    rows = store.query(
+        device=one,
         backend=backend_name,
         op=op,
         s=s,

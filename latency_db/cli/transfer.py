@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latency_db.cli.common import device_option, json_option, open_store, print_json
+from latency_db.cli.common import device_option, json_option, open_store, print_json, require_device
 from latency_db.errors import InputError
 
 _FORMAT = click.Choice(["csv", "json", "parquet"])
@@ -34,6 +34,7 @@ def export(
     from latency_db import transfer
 
     store = open_store(ctx)
+    require_device(store, device)
     chosen = file_format or transfer.guess_format(output)
     found = [row for target in store.targets(device, backend_name) for row in transfer.rows(store, target)]
     if not found:
