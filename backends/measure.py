@@ -20,6 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
+from backends.compiling import compile_errors
 from backends.errors import CompileError
 from backends.protocol import Backend, Clock, Program, Runner, Workload
 from backends.reference import reference_workload
@@ -28,6 +29,7 @@ from backends.samples import Visit, estimate
 UNDISTURBED_PERCENTILE = 10
 DISTURBED = 1.2
 NOISY = 0.1
+REFERENCE_VISITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ class Job:
         ratios: one value per visit so far, earlier calls' included.
         next_round: the number of its next visit.
         always: measure it in every round, however tight its interval is.
+        every: measure it in every so many-th round only.
     """
 
     key: Hashable
@@ -82,6 +85,7 @@ class Job:
     ratios: list[float] = field(default_factory=list)
     next_round: int = 0
     always: bool = False
+    every: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +162,9 @@ class _Loop:
         self.started = now()
         self.reference = backend.compile(reference_workload())
         self.reference_repeats = 0
+        self.reference_runner: Runner | None = None
+        # As of the last full round: a percentile of all times at every visit would cost more than the visit.
+        self.undisturbed_ms = math.nan
 
     # Which jobs are left, and when it is over.
 
@@ -187,7 +194,7 @@ class _Loop:
                 # An earlier call may have ended within a round: whom it did not reach come first, else a call that is
                 # cut short again and again would visit the same few for ever.
                 jobs.sort(key=lambda job: len(job.ratios))
-            if not self.round(rounds, jobs):
+            if not self.round(rounds, [job for job in jobs if rounds % job.every == 0] or jobs):
                 reason = "time"
                 break
             rounds += 1
@@ -236,7 +243,8 @@ class _Loop:
     def tell_reference(self) -> None:
         # In a round in which every job failed, the reference did not run.
         if self.reference_times:
-            self.sink.round_ended(self.undisturbed())
+            self.undisturbed_ms = self.undisturbed()
+            self.sink.round_ended(self.undisturbed_ms)
 
     def undisturbed(self) -> float:
         return float(np.percentile(self.reference_times, UNDISTURBED_PERCENTILE))
@@ -245,16 +253,22 @@ class _Loop:
 
     def attempt(self, job: Job) -> None:
         """A visit; a job that cannot be run becomes a failure, which is data, and the loop goes on."""
+        reference = self.loaded_reference()
         try:
             if job.key not in self.programs:
                 self.programs[job.key] = self.backend.compile(job.workload)
             runner = self.programs[job.key].load()
         except CompileError as error:
-            self.failed[job.key] = str(error)
-            self.sink.failed(job.key, job.next_round, str(error))
+            self.fail(job, error)
             return
         try:
-            visit = self.visit(job, runner)
+            with _no_garbage_collection():
+                with compile_errors(job.workload.name):
+                    run_ms = _warm_up(self.backend.clock, runner, self.plan.warmup)
+                visit = self.visit(job, runner, run_ms, reference)
+        except CompileError as error:
+            self.fail(job, error)
+            return
         finally:
             runner.close()
         self.visits += 1
@@ -263,26 +277,35 @@ class _Loop:
         (self.tight.add if self.is_tight(job) else self.tight.discard)(job.key)
         self.sink.visited(job.key, visit)
 
-    def visit(self, job: Job, runner: Runner) -> Visit:
+    def fail(self, job: Job, error: CompileError) -> None:
+        self.failed[job.key] = str(error)
+        self.sink.failed(job.key, job.next_round, str(error))
+
+    def loaded_reference(self) -> Runner:
+        """The reference, loaded anew every few visits: where its memory lies must not be the same for a whole run."""
+        if self.reference_runner is not None and self.visits % REFERENCE_VISITS == 0:
+            self.reference_runner.close()
+            self.reference_runner = None
+        if self.reference_runner is None:
+            self.reference_runner = self.reference.load()
+        return self.reference_runner
+
+    def visit(self, job: Job, runner: Runner, run_ms: float, reference: Runner) -> Visit:
         clock, plan = self.backend.clock, self.plan
-        reference = self.reference.load()
-        try:
-            with _no_garbage_collection():
-                run_ms = _warm_up(clock, runner, plan.warmup)
-                reference_ms = _warm_up(clock, reference, plan.warmup)
-                if self.reference_repeats == 0:
-                    self.reference_repeats = _repeats(plan.sample_ms, reference_ms)
-                repeats = _repeats(plan.sample_ms, run_ms)
-                pair_ms = repeats * run_ms + self.reference_repeats * reference_ms
-                samples = min(plan.max_samples, max(plan.min_samples, round(plan.visit_ms / pair_ms)))
-                references = [_time(clock, reference, self.reference_repeats)]
-                elapsed = []
-                for _ in range(samples):
-                    elapsed.append(_time(clock, runner, repeats))
-                    references.append(_time(clock, reference, self.reference_repeats))
-        finally:
-            reference.close()
+        reference_ms = _warm_up(clock, reference, plan.warmup)
+        if self.reference_repeats == 0:
+            self.reference_repeats = _repeats(plan.sample_ms, reference_ms)
+        repeats = _repeats(plan.sample_ms, run_ms)
+        pair_ms = repeats * run_ms + self.reference_repeats * reference_ms
+        samples = min(plan.max_samples, max(plan.min_samples, round(plan.visit_ms / pair_ms)))
+        references = [_time(clock, reference, self.reference_repeats)]
+        elapsed = []
+        for _ in range(samples):
+            elapsed.append(_time(clock, runner, repeats))
+            references.append(_time(clock, reference, self.reference_repeats))
         self.reference_times += references
+        if math.isnan(self.undisturbed_ms):
+            self.undisturbed_ms = self.undisturbed()
         visit = Visit(
             round=job.next_round,
             elapsed_ms=tuple(elapsed),
@@ -294,7 +317,7 @@ class _Loop:
 
     def flags(self, visit: Visit) -> tuple[str, ...]:
         flags = []
-        if np.median(visit.reference_ms) > DISTURBED * self.undisturbed():
+        if np.median(visit.reference_ms) > DISTURBED * self.undisturbed_ms:
             flags.append("disturbed")
         if np.median(np.abs(visit.ratios / visit.ratio - 1)) > NOISY:
             flags.append("noisy")
@@ -303,6 +326,8 @@ class _Loop:
     def close(self) -> None:
         for program in self.programs.values():
             program.close()
+        if self.reference_runner is not None:
+            self.reference_runner.close()
         self.reference.close()
 
 

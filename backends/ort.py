@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,7 +70,7 @@ class OrtBackend(Backend):
             return Availability(available=False, runtime="onnxruntime", reason=str(error), install=INSTALL)
         return Availability(available=True, runtime="onnxruntime", runtime_version=onnxruntime.__version__)
 
-    @property
+    @cached_property
     def clock(self) -> PerfCounterClock:
         """Wall time: a run has finished when it returns."""
         return PerfCounterClock()

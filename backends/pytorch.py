@@ -12,6 +12,7 @@ import copy
 import importlib.util
 import types
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from backends import environment
@@ -78,7 +79,7 @@ class TorchBackend(Backend):
             return Availability(available=False, runtime="torch", reason=str(error), install=INSTALL)
         return Availability(available=True, runtime="torch", runtime_version=torch.__version__)
 
-    @property
+    @cached_property
     def clock(self) -> Clock:
         """CUDA events on CUDA, wall time on the CPU."""
         return CudaEventClock() if self._on_cuda else PerfCounterClock()

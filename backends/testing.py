@@ -216,6 +216,10 @@ class BackendContract:
         for closable in (runner, runner, program, program):
             closable.close()
 
+    def test_the_clock_is_one_object(self, backend: Backend) -> None:
+        # What starts an interval must be what ends it.
+        assert backend.clock is backend.clock
+
     def test_the_clock_sees_more_time_in_more_runs(self, backend: Backend, runner: Runner) -> None:
         runner.run()
         once = min(_time(backend, runner, 1) for _ in range(10))

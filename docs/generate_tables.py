@@ -99,8 +99,8 @@ def repeatability() -> str:
     seconds = " and ".join(f"{value / 60:.1f}" for value in document["profile_seconds"])
     return (
         f"{text}\n\n{document['paired']['operators']} operators at {document['image_size']}, profiled in two processes "
-        f"{document['apart_minutes']:.0f} minutes apart, {seconds} minutes each, exporting included; median 95% interval "
-        f"±{percent(document['median_rel_ci'])}." + source(document, "repeatability.py")
+        f"{document['apart_minutes']:.0f} minutes apart, {seconds} minutes each, exporting included; median 95% "
+        f"interval ±{percent(document['median_rel_ci'])}." + source(document, "repeatability.py")
     )
 
 
@@ -118,9 +118,8 @@ def protocols() -> str:
         for key, label in (("in_turn", "six seconds of each in turn"), ("in_rounds", "shuffled rounds, paired"))
     ]
     headers = ("protocol", "per operator", "whole space", "second against first: median", "worst")
-    return (
-        f"{table(headers, rows)}\n\n{len(document['operators'])} operators at {document['image_size']}."
-        + source(document, "protocols.py")
+    return f"{table(headers, rows)}\n\n{len(document['operators'])} operators at {document['image_size']}." + source(
+        document, "protocols.py"
     )
 
 

@@ -63,8 +63,9 @@ def insert_rows(
     *,
     provenance: Provenance,
     network: bool,
+    series: int | None = None,
 ) -> None:
-    """Insert rows of a run: (id of the operator or network, columns)."""
+    """Insert rows of a run: (id of the operator or network, columns); in the run's series, or another."""
     run = schema.ProfilingRun
     found = connection.execute(select(run.target_id, run.series).where(run.id == run_id)).one_or_none()
     if found is None:
@@ -72,7 +73,7 @@ def insert_rows(
     common = {
         "run_id": run_id,
         "target_id": found.target_id,
-        "series": found.series,
+        "series": found.series if series is None else series,
         "provenance": provenance,
         "created_at": now(),
     }

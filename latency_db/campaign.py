@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field
 
 from backends.environment import describe
 from backends.measure import Job, Outcome, Plan, measure
-from backends.protocol import Backend
+from backends.protocol import Backend, Workload
 from latency_db import spaces
 from latency_db.errors import NotFoundError
 from latency_db.keys import ImageSize, OpSpec
-from latency_db.recording import JobKey, Report, StoreSink
+from latency_db.recording import JobKey, Kind, Report, StoreSink
+from latency_db.rows import SpecSeries
 from latency_db.space import Architecture, Decomposition, Space
 from latency_db.store import Store
 from latency_db.workloads import network_workload, operator_workload
@@ -32,11 +33,6 @@ class Network:
     id: int
     architecture: Architecture
     decomposition: Decomposition
-
-    @property
-    def key(self) -> JobKey:
-        """Its job's key."""
-        return JobKey("network", self.id)
 
 
 @dataclass
@@ -67,9 +63,9 @@ class Campaign:
         self.space_digest = spaces.digest(self.space)
 
     @property
-    def series(self) -> int:
+    def newest_series(self) -> int:
         """The newest series of measurements of this target; 0 where there is none."""
-        return next(row.series for row in self.store.targets() if row.id == self.target_id)
+        return self.store.newest_series(self.target_id)
 
     def reference_ms(self) -> float:
         """What one unit of ratio is in ms: the reference workload's undisturbed time on this target.
@@ -77,7 +73,7 @@ class Campaign:
         Raises:
             NotFoundError: nothing was measured on this target yet.
         """
-        value = next(row.reference_ms for row in self.store.targets() if row.id == self.target_id)
+        value = self.store.reference_ms(self.target_id)
         if value is None:
             raise NotFoundError(
                 f"nothing is measured on {self.target.device} with {self.target.backend} yet",
@@ -108,39 +104,59 @@ class Campaign:
         )
         return Network(network_id, architecture, self.space.decompose(architecture, self.image, self.batch))
 
-    def operator_jobs(self, specs: Sequence[OpSpec], *, series: int | None) -> dict[OpSpec, Job]:
-        """A job for every operator; with what ``series`` already has on it, or with nothing."""
-        ids = self.store.ensure_specs(specs)
-        known = self.store.visit_ratios(self.target_id, image=self.image, batch=self.batch) if series else {}
-        jobs = {}
-        for spec in specs:
-            visits = known.get(spec)
-            kept = visits is not None and visits.provenance == "measured" and visits.series == series
-            jobs[spec] = Job(
-                key=JobKey("operator", ids[spec]),
-                workload=operator_workload(self.space, spec),
-                ratios=list(visits.ratios) if visits and kept else [],
-                next_round=max(visits.rounds, default=-1) + 1 if visits and kept else 0,
-            )
-        return jobs
+    def operator_jobs(self, specs: Sequence[OpSpec], *, anew: int | None = None) -> dict[OpSpec, Job]:
+        """A job for every operator, with the visits of its newest series.
 
-    def network_jobs(self, networks: Sequence[Network], *, series: int | None, always: bool) -> dict[int, Job]:
-        """A job for every network, by its id."""
-        known = self.store.network_visits(self.target_id) if series else {}
+        Args:
+            specs: the operators.
+            anew: take part in this series instead, and know only what is in it.
+        """
+        ids = self.store.ensure_specs(specs)
+        known = self.store.visit_ratios(self.target_id, image=self.image, batch=self.batch)
+        return {
+            spec: self._job("operator", ids[spec], operator_workload(self.space, spec), known.get(spec), anew)
+            for spec in specs
+        }
+
+    def network_jobs(
+        self,
+        networks: Sequence[Network],
+        *,
+        anew: int | None = None,
+        stored: bool = True,
+        always: bool = False,
+        every: int = 1,
+    ) -> dict[int, Job]:
+        """A job for every network, by its id.
+
+        Args:
+            networks: the networks.
+            anew: as for operators.
+            stored: begin with the visits that there are; without, with none.
+            always: as :class:`~backends.measure.Job` has it.
+            every: likewise.
+        """
+        known = self.store.network_visits(self.target_id) if stored else {}
         jobs = {}
         for network in networks:
-            visits = known.get(network.id)
-            kept = visits is not None and visits.series == series
-            jobs[network.id] = Job(
-                key=network.key,
-                workload=network_workload(
-                    self.space, network.architecture, f"network-{network.id}", self.image, self.batch
-                ),
-                ratios=list(visits.ratios) if visits and kept else [],
-                next_round=max(visits.rounds, default=-1) + 1 if visits and kept else 0,
-                always=always,
+            workload = network_workload(
+                self.space, network.architecture, f"network-{network.id}", self.image, self.batch
             )
+            job = self._job("network", network.id, workload, known.get(network.id), anew)
+            job.always, job.every = always, every
+            jobs[network.id] = job
         return jobs
+
+    def _job(self, kind: Kind, id_: int, workload: Workload, visits: SpecSeries | None, anew: int | None) -> Job:
+        if visits is not None and (visits.provenance != "measured" or anew not in (None, visits.series)):
+            visits = None
+        series = visits.series if visits is not None else anew or 1
+        return Job(
+            key=JobKey(kind, id_, series),
+            workload=workload,
+            ratios=list(visits.ratios) if visits is not None else [],
+            next_round=max(visits.rounds, default=-1) + 1 if visits is not None else 0,
+        )
 
     def run(
         self,
@@ -148,14 +164,24 @@ class Campaign:
         jobs: Sequence[Job],
         plan: Plan,
         *,
-        series: int,
         seed: int,
+        series: int | None = None,
         enough: Callable[[int], bool] | None = None,
         details: Mapping[str, object] | None = None,
     ) -> tuple[int, Outcome]:
         """Measure; returns the run's id and how it ended.
 
         An interrupted run is marked so and keeps every visit it made.
+
+        Args:
+            kind: ``profile`` or ``validate``.
+            jobs: what to measure.
+            plan: when to stop.
+            seed: of the order within rounds.
+            series: the series that the run begins or goes on with; the target's newest where none is named. Jobs that
+                go on in another one keep to theirs.
+            enough: as :func:`~backends.measure.measure` has it.
+            details: more for the run's row.
         """
         described = {
             "image": str(self.image),
@@ -166,7 +192,13 @@ class Campaign:
             **asdict(plan),
             **(details or {}),
         }
-        run_id = self.store.start_run(self.target_id, kind, series=series, plan=described, environment=describe())
+        run_id = self.store.start_run(
+            self.target_id,
+            kind,
+            series=series or max(1, self.newest_series),
+            plan=described,
+            environment=describe(),
+        )
         sink = StoreSink(self.store, run_id, self.report)
         try:
             outcome = measure(self.backend, jobs, plan, sink, seed=seed, enough=enough)

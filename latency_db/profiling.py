@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from latency_db.errors import InputError
 from latency_db.keys import OpSpec
 
 DEFAULT_CALIBRATION_NETWORKS = 24
+NETWORK_ROUNDS = 2
+"""Networks take part in every second round of a profile: a visit to one costs as much as to five operators."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +94,36 @@ def profile(
         seed: of the order within rounds.
     """
     specs = select(campaign.space.specs(campaign.image, campaign.batch), only)
-    series = campaign.series + 1 if remeasure else max(1, campaign.series)
-    resume = None if remeasure else series
-    operators = campaign.operator_jobs(specs, series=resume)
-    count = 0 if only else calibration_networks
-    networks = campaign.draw(count, CALIBRATION_SEED)
-    network_jobs = campaign.network_jobs(networks, series=resume, always=False)
+    plans = {"only": list(only), "remeasure": remeasure}
+    anew = _series_to_remeasure(campaign, plans) if remeasure else None
+    operators = campaign.operator_jobs(specs, anew=anew)
+    networks = campaign.draw(0 if only else calibration_networks, CALIBRATION_SEED)
+    network_jobs = campaign.network_jobs(networks, anew=anew, every=NETWORK_ROUNDS)
     jobs = [*operators.values(), *network_jobs.values()]
     if not any(needs_work(job, plan) for job in jobs):
-        return _result(None, operators, None, None)
-    run_id, outcome = campaign.run("profile", jobs, plan, series=series, seed=seed, details={"only": list(only)})
+        # All is measured; but a run that was killed just before it was calibrated has left that to this one.
+        wanted = bool(networks) and stored_row(campaign) is None
+        fitted = calibrate(campaign, networks, operators, network_jobs) if wanted else None
+        return _result(None, operators, None, fitted)
+    run_id, outcome = campaign.run(
+        "profile",
+        jobs,
+        plan,
+        series=anew,
+        seed=seed,
+        details={**plans, "calibrating": [network.id for network in networks]},
+    )
     calibration = calibrate(campaign, networks, operators, network_jobs, run_id) if networks else None
     return _result(run_id, operators, outcome, calibration)
+
+
+def _series_to_remeasure(campaign: Campaign, plans: Mapping[str, object]) -> int:
+    """A series of its own; or the one that the same call began and did not end."""
+    mine = {**plans, "image": str(campaign.image), "batch": campaign.batch, "space": campaign.space.name}
+    for run in reversed(campaign.store.runs(campaign.target_id)):
+        if run.kind == "profile" and all(run.plan.get(name) == value for name, value in mine.items()):
+            return run.series if run.status != "completed" else campaign.newest_series + 1
+    return campaign.newest_series + 1
 
 
 def needs_work(job: Job, plan: Plan) -> bool:
@@ -135,7 +155,7 @@ def calibrate(
     networks: Sequence[Network],
     operators: dict[OpSpec, Job],
     network_jobs: dict[int, Job],
-    run_id: int,
+    run_id: int | None = None,
 ) -> Calibration | None:
     """Fit a calibration to networks and operators just measured, and store it as the target's newest.
 
@@ -169,12 +189,11 @@ def calibrate(
     return calibration
 
 
-def stored_calibration(campaign: Campaign) -> Calibration | None:
+def stored_row(campaign: Campaign) -> CalibrationRow | None:
     """The target's newest calibration for this space and size."""
-    row = campaign.store.calibration(
+    return campaign.store.calibration(
         campaign.target_id, campaign.space.name, campaign.space_digest, campaign.image, campaign.batch
     )
-    return None if row is None else from_row(row)
 
 
 def from_row(row: CalibrationRow) -> Calibration:

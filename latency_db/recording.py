@@ -11,14 +11,16 @@ from backends.samples import Visit
 from latency_db.store import Store
 
 Report = Callable[[Progress], None]
+Kind = Literal["operator", "network"]
 
 
 @dataclass(frozen=True)
 class JobKey:
-    """What the timing loop knows a job by: a row of the database."""
+    """What the timing loop knows a job by: a row of the database, and the series that its visits go to."""
 
-    kind: Literal["operator", "network"]
+    kind: Kind
     id: int
+    series: int = 1
 
 
 def key_of(key: Hashable) -> JobKey:
@@ -36,7 +38,7 @@ class StoreSink:
     def visited(self, key: Hashable, visit: Visit) -> None:
         """Store the visit."""
         job = key_of(key)
-        self.store.add_visits(self.run_id, [(job.id, visit)], network=job.kind == "network")
+        self.store.add_visits(self.run_id, [(job.id, visit)], network=job.kind == "network", series=job.series)
 
     def failed(self, key: Hashable, round_number: int, reason: str) -> None:
         """Store the failure."""

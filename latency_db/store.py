@@ -214,6 +214,18 @@ class Store:
         with self._reading() as connection:
             return [_run_of(values) for values in connection.execute(query)]
 
+    def newest_series(self, target_id: int) -> int:
+        """The highest series of a target's runs; 0 where it has none."""
+        row = schema.ProfilingRun
+        with self._reading() as connection:
+            return connection.scalar(select(func.max(row.series)).where(row.target_id == target_id)) or 0
+
+    def reference_ms(self, target_id: int) -> float | None:
+        """The undisturbed time of the reference workload on a target: the least of its runs'."""
+        row = schema.ProfilingRun
+        with self._reading() as connection:
+            return connection.scalar(select(func.min(row.reference_ms)).where(row.target_id == target_id))
+
     # Visits in
 
     def add_visits(
@@ -223,10 +235,14 @@ class Store:
         *,
         network: bool = False,
         provenance: str = Provenance.MEASURED,
+        series: int | None = None,
     ) -> None:
-        """Store visits, all or none: (id of the operator, or of the network; visit)."""
+        """Store visits, all or none: (id of the operator, or of the network; visit).
+
+        They belong to the run's series, unless another one is named: a run may go on with operators of several.
+        """
         rows = [(id_, _visits.visit_values(visit)) for id_, visit in items]
-        self._insert(run_id, rows, Provenance(provenance), network)
+        self._insert(run_id, rows, Provenance(provenance), network, series)
 
     def add_failure(self, run_id: int, id: int, round: int, reason: str, *, network: bool = False) -> None:
         """Store that an operator (or a network) could not be measured."""
@@ -238,11 +254,16 @@ class Store:
         self._insert(run_id, rows, Provenance(provenance), network=False)
 
     def _insert(
-        self, run_id: int, rows: Sequence[tuple[int, Mapping[str, Any]]], provenance: Provenance, network: bool
+        self,
+        run_id: int,
+        rows: Sequence[tuple[int, Mapping[str, Any]]],
+        provenance: Provenance,
+        network: bool,
+        series: int | None = None,
     ) -> None:
         if rows:
             with self._writing() as connection:
-                _visits.insert_rows(connection, run_id, rows, provenance=provenance, network=network)
+                _visits.insert_rows(connection, run_id, rows, provenance=provenance, network=network, series=series)
 
     # Visits out
 

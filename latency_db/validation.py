@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ import numpy as np
 from backends.measure import Job, Outcome, Plan
 from backends.samples import Estimate, estimate
 from latency_db.calibrate import Calibration
+from latency_db.calibration_row import CalibrationRow
 from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
 from latency_db.correlate import (
     Agreement,
@@ -24,7 +26,7 @@ from latency_db.correlate import (
 from latency_db.errors import InputError, PredictionError
 from latency_db.keys import OpSpec
 from latency_db.predict import Prediction, missing, predict
-from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, stored_calibration
+from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, from_row, stored_row
 
 DEFAULT_BOUND = 0.993
 """The paper's r: what measuring aims to be able to judge where no bound is given."""
@@ -56,7 +58,7 @@ class Validation:
         run_id: the run.
         outcome: how measuring ended.
         reference_ms: what one unit of ratio is in ms.
-        flags: how many visits of this run carry each flag.
+        stored: whether operators and calibration were those of the database.
     """
 
     agreement: Agreement
@@ -85,41 +87,54 @@ class _Validator:
     judged: list[Network] = field(default_factory=list)
     operators: dict[OpSpec, Job] = field(default_factory=dict)
     networks: dict[int, Job] = field(default_factory=dict)
+    row: CalibrationRow | None = None
 
     def prepare(self, count: int) -> None:
         campaign = self.campaign
-        # Drawn also where they are not measured: they may be in the stored calibration, and then are never judged.
+        self.row = stored_row(campaign) if self.stored and self.calibration_networks else None
         self.calibrating = campaign.draw(self.calibration_networks, CALIBRATION_SEED)
-        self.judged = campaign.draw(count, f"validate/{self.seed}", exclude={one.id for one in self.calibrating})
+        self.judged = campaign.draw(count, f"validate/{self.seed}", exclude=self.known_to_calibration())
         if len(self.judged) < count:
             raise InputError(
                 f"the space yields {len(self.judged)} networks beside the {len(self.calibrating)} for calibration, "
                 f"not {count}",
                 hint="lower --networks or --calibration-networks",
             )
-        # All visits of these jobs are this run's own: what is compared was measured side by side.
-        self.networks = campaign.network_jobs(self.judged, series=None, always=True)
+        # The networks that are judged are measured now, whatever an earlier run may have found.
+        self.networks = campaign.network_jobs(self.judged, stored=False, always=True)
+        self.operators = campaign.operator_jobs(self.needed())
         if self.stored:
-            self.operators = self.stored_operators()
+            self.refuse_gaps()
         else:
-            self.operators = campaign.operator_jobs(self.needed(), series=None)
-            self.networks |= campaign.network_jobs(self.calibrating, series=None, always=False)
+            self.networks |= campaign.network_jobs(self.calibrating)
+
+    def profile_command(self) -> str:
+        return f"latency-db profile --backend {self.campaign.backend.name} --image-size {self.campaign.image}"
+
+    def known_to_calibration(self) -> set[int]:
+        """Networks that a calibration is or was fitted to: they are never judged."""
+        known = {network.id for network in self.calibrating}
+        if self.row is not None:
+            runs = [run for run in self.campaign.store.runs(self.campaign.target_id) if run.id == self.row.run_id]
+            known.update(id_ for run in runs for id_ in run.plan.get("calibrating", ()))
+        return known
 
     def needed(self) -> list[OpSpec]:
         networks = self.judged if self.stored else [*self.judged, *self.calibrating]
         return sorted({spec for network in networks for spec in network.decomposition.specs})
 
-    def stored_operators(self) -> dict[OpSpec, Job]:
-        campaign = self.campaign
-        jobs = campaign.operator_jobs(self.needed(), series=campaign.series)
-        lacking = [spec for spec, job in jobs.items() if not job.ratios]
+    def refuse_gaps(self) -> None:
+        lacking = [spec for spec, job in self.operators.items() if not job.ratios]
         if lacking:
             raise PredictionError(
                 f"{len(lacking)} of the operators needed are not stored for this target, {lacking[0].name} for one",
-                hint=f"latency-db profile --backend {campaign.backend.name} --image-size {campaign.image}, "
-                "or validate without --stored",
+                hint=f"{self.profile_command()}, or validate without --stored",
             )
-        return jobs
+        if self.calibration_networks and self.row is None:
+            raise PredictionError(
+                f"no calibration of {self.campaign.space.name} at {self.campaign.image} is stored for this target",
+                hint=f"{self.profile_command()}; or --calibration-networks 0 for the plain sum",
+            )
 
     def jobs(self) -> list[Job]:
         return [*self.networks.values(), *(() if self.stored else self.operators.values())]
@@ -144,7 +159,7 @@ class _Validator:
         visits = {spec: self.operators[spec].ratios for spec in specs}
         if len(networks) < MIN_NETWORKS or min(map(len, [*measured.values(), *visits.values()])) < 2:
             return math.nan, math.nan
-        counts = np.array([[network.decomposition.specs.count(spec) for spec in specs] for network in networks])
+        counts = np.array([[used[spec] for spec in specs] for used in map(_counted, networks)])
         scales = np.array([calibration.operator_ratio(spec, 1.0) for spec in specs])
         constant = np.array([pair_sum(network, calibration) for network in networks])
         weights = counts * scales
@@ -162,8 +177,16 @@ class _Validator:
         networks = self.usable()
         if not networks:
             return True
-        ceiling = noise_ceiling(*self.reliabilities(networks, Calibration.identity()))
+        try:
+            ceiling = noise_ceiling(*self.reliabilities(networks, Calibration.identity()))
+        except ValueError:
+            # Nothing varies yet (few visits, very quick operators): go on measuring.
+            return False
         return ceiling >= (1 + self.bound) / 2
+
+
+def _counted(network: Network) -> Counter[OpSpec]:
+    return Counter(network.decomposition.specs)
 
 
 def pair_sum(network: Network, calibration: Calibration) -> float:
@@ -185,9 +208,9 @@ def validate(
 ) -> Validation:
     """Sample networks, measure them end to end, predict each as a sum of operators, compare.
 
-    Without ``stored``, the operators and the networks that the calibration is fitted to are measured in the same
-    shuffled rounds as the networks that are judged. With it, only the judged networks are measured, and the operators
-    and the calibration are those of the database.
+    Without ``stored``, the operators and the networks that the calibration is fitted to take part in the same shuffled
+    rounds as the networks that are judged, as far as the database does not know them well enough yet. With it, only the
+    judged networks are measured, and the operators and the calibration are those of the database.
 
     Args:
         campaign: the space, the target, the database.
@@ -212,7 +235,6 @@ def validate(
         "validate",
         validator.jobs(),
         plan,
-        series=max(1, campaign.series),
         seed=seed,
         enough=validator.enough,
         details={
@@ -228,10 +250,15 @@ def validate(
 def _calibration(validator: _Validator, run_id: int) -> Calibration:
     if not validator.calibrating:
         return Calibration.identity()
-    if validator.stored:
-        return stored_calibration(validator.campaign) or Calibration.identity()
+    if validator.row is not None:
+        return from_row(validator.row)
     fitted = calibrate(validator.campaign, validator.calibrating, validator.operators, validator.networks, run_id)
-    return fitted if fitted is not None else Calibration.identity()
+    if fitted is None:
+        raise PredictionError(
+            "too few of the calibration networks could be measured to fit a calibration",
+            hint="raise --time-budget; or --calibration-networks 0 for the plain sum",
+        )
+    return fitted
 
 
 def _conclude(
@@ -245,7 +272,10 @@ def _conclude(
     usable = validator.usable()
     ids = {network.id for network in usable}
     dropped = [
-        (f"network {network.id}", outcome.failed.get(network.key, "one of its operators was not measured"))
+        (
+            f"network {network.id}",
+            outcome.failed.get(validator.networks[network.id].key, "it, or one of its operators, was not measured"),
+        )
         for network in validator.judged
         if network.id not in ids
     ]
@@ -264,8 +294,11 @@ def _conclude(
         )
         for network in usable
     ]
-    figures = agreement([one.predicted.latency_ms for one in judged], [one.measured.value for one in judged])
-    reliabilities = validator.reliabilities(usable, calibration)
+    try:
+        figures = agreement([one.predicted.latency_ms for one in judged], [one.measured.value for one in judged])
+        reliabilities = validator.reliabilities(usable, calibration)
+    except ValueError as error:
+        raise PredictionError(f"these networks cannot be compared: {error}") from None
     ceiling = noise_ceiling(*reliabilities) if not math.isnan(sum(reliabilities)) else math.nan
     return Validation(
         agreement=figures,

@@ -5,6 +5,7 @@ The module imports no torch: listing backends must stay quick. What needs it imp
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from backends import environment
@@ -35,7 +36,7 @@ class Bf16Backend(Backend):
             )
         return Availability(available=True, runtime="torch", runtime_version=torch.__version__)
 
-    @property
+    @cached_property
     def clock(self) -> PerfCounterClock:
         """A CPU run has finished when it returns, so wall time is the device's time."""
         return PerfCounterClock()

@@ -60,10 +60,9 @@ def operators(
     campaign = Campaign(
         store, make_backend(backend_name, threads, settings), spaces.create("fasterseg"), table1.IMAGE, 1, device, line
     )
-    series = max(1, campaign.series)
-    jobs = campaign.operator_jobs(table1.specs(), series=series)
+    jobs = campaign.operator_jobs(table1.specs())
     if any(needs_work(job, plan) for job in jobs.values()):
-        campaign.run("profile", list(jobs.values()), plan, series=series, seed=0, details={"table": 1})
+        campaign.run("profile", list(jobs.values()), plan, seed=0, details={"table": 1})
         line.end()
     reference_ms = campaign.reference_ms()
     table = table1.rows({spec: estimate(job.ratios).scaled(reference_ms) for spec, job in jobs.items() if job.ratios})

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 from backends import registry
 from backends.protocol import Availability
 from latency_db.cli import main
-from latency_db.errors import LatencyDbError
 from latency_db.keys import ImageSize
 from latency_db.store import Store
 from searcher.space import FasterSegSpace

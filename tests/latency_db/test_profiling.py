@@ -18,7 +18,7 @@ from latency_db import campaign as campaigns
 from latency_db.campaign import CALIBRATION_SEED, Campaign
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
-from latency_db.profiling import profile, select, stored_calibration
+from latency_db.profiling import from_row, profile, select, stored_row
 from latency_db.recording import JobKey
 from latency_db.store import Store
 from searcher.space import FasterSegSpace
@@ -135,7 +135,7 @@ def test_remeasuring_begins_a_new_series(machine: Campaign) -> None:
     assert {series for _, series, _ in later} == {1, 2}
     assert {name for name, series, _ in later if series == 2} == {name for name, _, _ in first}
     assert {row.series for row in machine.store.visit_ratios(machine.target_id).values()} == {2}
-    assert machine.series == 2
+    assert machine.newest_series == 2
 
 
 def test_only_what_is_asked_for(machine: Campaign) -> None:
@@ -195,7 +195,9 @@ def test_calibrations_are_versions_of_the_target(machine: Campaign) -> None:
     again = profile(machine, Plan(**QUICK), calibration_networks=12, remeasure=True)
     row = machine.store.calibration(*identity)
     assert row is not None and (row.version, row.run_id) == (2, again.run_id)
-    kept = stored_calibration(machine)
+    row = stored_row(machine)
+    assert row is not None
+    kept = from_row(row)
     assert kept is not None and again.calibration is not None
     assert kept.to_terms() == again.calibration.to_terms()
 
@@ -212,7 +214,7 @@ def test_another_space_setting_has_a_calibration_of_its_own(machine: Campaign) -
     profile(machine, Plan(**QUICK), calibration_networks=8)
     other = another(machine.store, world_of(machine), head_chi=12)
     assert other.target_id == machine.target_id
-    assert stored_calibration(machine) is not None and stored_calibration(other) is None
+    assert stored_row(machine) is not None and stored_row(other) is None
 
 
 def test_draws_differ_and_avoid_what_is_excluded(machine: Campaign) -> None:
@@ -237,5 +239,5 @@ def test_a_space_that_runs_out_of_networks_gives_those_that_it_has(machine: Camp
 def test_jobs_go_back_to_the_rows_that_they_came_from(machine: Campaign) -> None:
     specs = machine.space.specs(IMAGE)[:3]
     ids = machine.store.ensure_specs(specs)
-    jobs = machine.operator_jobs(specs, series=None)
+    jobs = machine.operator_jobs(specs)
     assert [job.key for job in jobs.values()] == [JobKey("operator", ids[spec]) for spec in jobs]
