@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# More for pip, such as an index that has a CPU build of torch.
+PIP_ARGS ?=
 EXTRAS := ort,report,postgresql,parquet,dev
 
 # What a shell may have set for other projects must not leak into this one.
@@ -29,7 +31,7 @@ $(STAMP): setup.cfg setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.11 or later is needed (make PYTHON=/path/to/python3)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) -V) is too old; Python 3.11 or later is needed (make PYTHON=/path/to/python3)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt $(PIP_ARGS)
 	@touch $@
 
 demo: $(STAMP)
@@ -46,17 +48,26 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_cli.py --check
+	$(BIN)/python docs/generate_tables.py --check
 
+# About an hour and three quarters, on a machine that does nothing else. Then `make docs` writes the tables anew.
 bench: $(STAMP)
-	for script in $(filter-out benchmarks/gpu_check.py benchmarks/_%,$(wildcard benchmarks/*.py)); do \
-		echo "== $$script"; $(BIN)/python "$$script"; \
-	done
+	mkdir -p runs
+	$(BIN)/python benchmarks/million_measurements.py --output docs/results/million.json
+	$(BIN)/python benchmarks/protocols.py --output docs/results/protocols.json
+	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.5m
+	$(BIN)/python benchmarks/accuracy.py --db runs/accuracy.db --report runs/accuracy --output docs/results/accuracy.json
+	$(BIN)/python benchmarks/ablation.py --db runs/accuracy.db --output docs/results/ablation.json
+	$(BIN)/python benchmarks/accuracy.py --db runs/profile.db --stored --output docs/results/accuracy_stored.json
+	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.5m --remeasure
+	$(BIN)/python benchmarks/repeatability.py --db runs/profile.db --output docs/results/repeatability.json
 
 gpu-check: $(STAMP)
 	$(BIN)/python benchmarks/gpu_check.py
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_tables.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

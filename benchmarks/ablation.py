@@ -49,13 +49,15 @@ class Run:
     def __init__(self, store: Store, run: RunRow) -> None:
         plan = run.plan
         space = spaces.create(plan["space"], **plan["space_settings"])
-        self.operators = store.visit_ratios(run.target_id, run_id=run.id)
-        self.visits = store.network_visits(run.target_id, run_id=run.id)
+        calibrating = set(plan["calibrating"])
+        self.operators = store.visit_ratios(run.target_id)
+        # Calibration networks and operators may have visits of earlier runs of the same database.
+        known = store.network_visits(run.target_id)
+        self.visits = {id_: known[id_] for id_ in {*store.network_visits(run.target_id, run_id=run.id), *calibrating}}
         rows = store.networks(self.visits)
         self.networks: dict[int, Decomposition] = {
             id_: space.decompose(space.from_json(row.architecture), row.image, row.batch) for id_, row in rows.items()
         }
-        calibrating = set(plan["calibrating"])
         self.calibrating = [id_ for id_ in self.networks if id_ in calibrating]
         self.judged = [id_ for id_ in self.networks if id_ not in calibrating]
 

@@ -7,24 +7,19 @@ prints one JSON document.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
-import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
+from _common import publish
 from sqlalchemy import insert
 
-import latency_db
 from backends.protocol import Target
 from backends.samples import Visit
 from latency_db import schema
@@ -149,19 +144,6 @@ def measure(url: str, size: Size) -> dict[str, Any]:
         }
 
 
-def environment() -> dict[str, str]:
-    """What the figures were taken on."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "sqlalchemy": sqlalchemy.__version__,
-        "latency_db": latency_db.__version__,
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -169,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--targets", type=int, default=100)
     parser.add_argument("--specs", type=int, default=700)
     parser.add_argument("--visits", type=int, default=15)
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
     size = Size(targets=options.targets, specs=options.specs, visits=options.visits)
     with tempfile.TemporaryDirectory() as folder:
@@ -176,10 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         url = options.db or str(file)
         start = time.perf_counter()
         fill(url, size)
-        figures = {"measurements": size.rows, "build_s": round(time.perf_counter() - start, 1)}
+        figures: dict[str, Any] = {"measurements": size.rows, "build_s": round(time.perf_counter() - start, 1)}
         if file.exists():
             figures["megabytes"] = file.stat().st_size // 2**20
-        print(json.dumps({**figures, **measure(url, size), **environment()}, indent=2))
+        publish({"benchmark": "million_measurements", **figures, **measure(url, size)}, options.output)
     return 0
 
 

@@ -15,7 +15,7 @@ from latency_db.space import Decomposition
 
 @dataclass(frozen=True)
 class Part:
-    """One operator's share, its pair terms with the operators it feeds included."""
+    """One operator's share."""
 
     spec: OpSpec
     latency_ms: float
@@ -27,14 +27,16 @@ class Prediction:
     """A network's predicted latency.
 
     Attributes:
-        latency_ms: the sum of the parts.
+        latency_ms: the sum of the parts and of the pair terms.
         rel_ci: the operators' uncertainties, added in quadrature (an operator that is used twice counts twice over,
             fully correlated), relative to the sum. What the model itself leaves out is not in it.
+        pairs_ms: what the terms of adjacent pairs add.
         parts: one per operator of the decomposition, in its order.
     """
 
     latency_ms: float
     rel_ci: float
+    pairs_ms: float
     parts: tuple[Part, ...]
 
 
@@ -55,14 +57,14 @@ def predict(
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise PredictionError(f"no latency for {lacking[0].name}{more}", hint="measure it with latency-db profile")
-    pairs = [0.0] * len(decomposition.specs)
-    for producer, consumer in decomposition.edges:
-        pairs[producer] += calibration.pair_ratio(decomposition.specs[producer], decomposition.specs[consumer])
+    specs = decomposition.specs
+    pairs_ms = sum(calibration.pair_ratio(specs[a], specs[b]) for a, b in decomposition.edges) * reference_ms
     parts = []
     errors: dict[OpSpec, float] = {}
-    for spec, pair in zip(decomposition.specs, pairs, strict=True):
-        ratio = calibration.operator_ratio(spec, ratios[spec].value)
-        parts.append(Part(spec, (ratio + pair) * reference_ms, ratios[spec].rel_ci))
-        errors[spec] = errors.get(spec, 0.0) + ratio * ratios[spec].rel_ci * reference_ms
-    total = sum(part.latency_ms for part in parts)
-    return Prediction(total, math.sqrt(sum(error**2 for error in errors.values())) / total, tuple(parts))
+    for spec in specs:
+        latency_ms = calibration.operator_ratio(spec, ratios[spec].value) * reference_ms
+        parts.append(Part(spec, latency_ms, ratios[spec].rel_ci))
+        errors[spec] = errors.get(spec, 0.0) + latency_ms * ratios[spec].rel_ci
+    total = sum(part.latency_ms for part in parts) + pairs_ms
+    rel_ci = math.sqrt(sum(error**2 for error in errors.values())) / total
+    return Prediction(total, rel_ci, pairs_ms, tuple(parts))

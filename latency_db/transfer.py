@@ -208,7 +208,9 @@ def load(store: Store, path: Path, file_format: str) -> ImportResult:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
             raise ImportFormatError(f"{path}, row {number}: {reason}") from None
-    return ImportResult(len(parsed), sum(_add(store, group) for group in _by_run(parsed)))
+    # A row that the file has twice is one measurement.
+    distinct = {(row.target.key, row.identity): row for row in parsed}
+    return ImportResult(len(parsed), sum(_add(store, group) for group in _by_run(list(distinct.values()))))
 
 
 def _by_run(parsed: Sequence[_Parsed]) -> Iterator[list[_Parsed]]:
@@ -234,6 +236,8 @@ def _add(store: Store, group: Sequence[_Parsed]) -> int:
         plan={"source_run": first.run},
         environment=dict(first.target.environment),
     )
+    # First of all, so that what follows has its unit even if this is cut short.
+    store.heartbeat(run_id, first.reference_ms)
     for provenance in sorted({row.provenance for row in new}):
         chosen = [row for row in new if row.provenance == provenance and row.status == "ok"]
         store.add_visits(run_id, [(ids[row.spec], row.visit) for row in chosen if row.visit], provenance=provenance)
@@ -386,7 +390,11 @@ def _read_csv(path: Path) -> list[Row]:
 def _read_parquet(path: Path) -> list[Row]:
     pyarrow = _parquet()
     try:
-        found: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+        table = pyarrow.parquet.read_table(path)
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
+            raise ImportFormatError(f"{path} is not an export of measurements of version {VERSION}")
+        found: list[Row] = table.to_pylist()
     except pyarrow.ArrowInvalid as error:
         raise ImportFormatError(f"{path} is not Parquet: {str(error).splitlines()[0]}") from None
     return found

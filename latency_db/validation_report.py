@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import tempfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.environment import describe
 from latency_db.campaign import Campaign
-from latency_db.errors import InputError
+from latency_db.errors import InputError, LatencyDbError
 from latency_db.report import NetworkResult, OperatorShare, ReportData, report_json
 from latency_db.validation import Judged, Validation
 
@@ -83,6 +85,23 @@ def _network(one: Judged) -> NetworkResult:
         measured_rel_ci=one.measured.rel_ci,
         breakdown=tuple(sorted(shares.values(), key=lambda share: -share.latency_ms)),
     )
+
+
+def prepare_report(folder: Path) -> None:
+    """Make the folder and see that a report can be written: before measuring for minutes, not after.
+
+    Raises:
+        InputError: it cannot be written to.
+        LatencyDbError: matplotlib is missing.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise LatencyDbError("a report needs matplotlib", hint="pip install 'latency-db[report]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from None
 
 
 def write_report(folder: Path, data: ReportData) -> None:

@@ -61,15 +61,25 @@ def operators(
         store, make_backend(backend_name, threads, settings), spaces.create("fasterseg"), table1.IMAGE, 1, device, line
     )
     jobs = campaign.operator_jobs(table1.specs())
+    failed: dict[str, str] = {}
     if any(needs_work(job, plan) for job in jobs.values()):
-        campaign.run("profile", list(jobs.values()), plan, seed=0, details={"table": 1})
-        line.end()
+        try:
+            _, outcome = campaign.run("profile", list(jobs.values()), plan, seed=0, details={"table": 1})
+        finally:
+            line.end()
+        failed = {job.workload.name: outcome.failed[job.key] for job in jobs.values() if job.key in outcome.failed}
+    for reason in failed.values():
+        click.echo(f"Error: not measured: {reason}", err=True)
+    if len(failed) == len(jobs):
+        ctx.exit(1)
     reference_ms = campaign.reference_ms()
     table = table1.rows({spec: estimate(job.ratios).scaled(reference_ms) for spec, job in jobs.items() if job.ratios})
     if as_json:
         print_json([{**row.__dict__, "rel_ci": _finite(row.rel_ci)} for row in table])
-        return
-    _print(table)
+    else:
+        _print(table)
+    if failed:
+        ctx.exit(1)
 
 
 def _finite(value: float | None) -> float | None:

@@ -67,7 +67,8 @@ def profile(
     """Measure every operator of a space on this machine.
 
     Rounds over all operators in shuffled order, until each one's confidence interval is tight enough or the time is up.
-    Every visit is stored as it is made: after Ctrl-C, or worse, the same command goes on.
+    Every visit is stored as it is made: after Ctrl-C, or worse, the same command goes on. Exit code 1 when an operator
+    could not be measured; the others are.
     """
     from backends.measure import Plan
     from latency_db import spaces
@@ -83,15 +84,19 @@ def profile(
     backend = make_backend(backend_name, threads, settings)
     line = ProgressLine()
     campaign = Campaign(open_store(ctx), backend, space, image, batch, device, line)
-    result = run_profile(
-        campaign, plan, only=only, remeasure=remeasure, calibration_networks=calibration_networks, seed=seed
-    )
-    line.end()
+    try:
+        result = run_profile(
+            campaign, plan, only=only, remeasure=remeasure, calibration_networks=calibration_networks, seed=seed
+        )
+    finally:
+        line.end()
     if as_json:
         print_json(_document(campaign, result))
     else:
         _print(campaign, result)
-    if result.measured == 0:
+    for reason in result.failed.values():
+        click.echo(f"Error: not measured: {reason}", err=True)
+    if result.failed or result.measured == 0:
         ctx.exit(1)
 
 
@@ -148,5 +153,3 @@ def _print(campaign: Campaign, result: ProfileResult) -> None:
             f"calibration: {calibration.method}, from {calibration.networks} networks, "
             f"cross-validated error {calibration.cv_error:.2%}"
         )
-    for name, reason in result.failed.items():
-        click.echo(f"failed: {name}: {reason}")

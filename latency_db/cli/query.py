@@ -101,11 +101,13 @@ def query(
         )
     else:
         print_table(
-            ("device", "backend", "operator", "latency_ms", "±95%", "provenance"),
+            ("device", "backend", "version", "settings", "operator", "latency_ms", "±95%", "provenance"),
             [
                 (
                     row.device,
                     row.backend,
+                    row.runtime_version,
+                    " ".join(f"{name}={value}" for name, value in sorted(row.settings.items())),
                     row.spec.name,
                     f"{row.latency_ms:.4f}",
                     "-" if row.rel_ci is None or row.rel_ci == float("inf") else f"{row.rel_ci:.1%}",

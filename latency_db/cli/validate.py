@@ -17,6 +17,7 @@ from latency_db.cli.common import (
     make_backend,
     open_store,
     print_json,
+    require_device,
     space_options,
 )
 from latency_db.errors import InputError
@@ -88,36 +89,43 @@ def validate(
     from latency_db.campaign import Campaign
     from latency_db.report import report_json
     from latency_db.validation import validate as run_validation
-    from latency_db.validation_report import report_data, write_report
+    from latency_db.validation_report import prepare_report, report_data, write_report
 
     try:
         plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
     except ValueError as error:
         raise InputError(str(error)) from None
     _check_bounds(min_pearson, max_mape)
+    if report is not None:
+        prepare_report(report)
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
     line = ProgressLine()
+    store = open_store(ctx)
+    if stored:
+        require_device(store, device)
     campaign = Campaign(
-        open_store(ctx), make_backend(backend_name, threads, settings), space, image, batch, device, line
+        store, make_backend(backend_name, threads, settings), space, image, batch, device, line
     )
-    validation = run_validation(
-        campaign,
-        plan,
-        networks=networks,
-        seed=seed,
-        stored=stored,
-        min_pearson=min_pearson,
-        max_mape=max_mape,
-        calibration_networks=calibration_networks,
-    )
-    line.end()
+    try:
+        validation = run_validation(
+            campaign,
+            plan,
+            networks=networks,
+            seed=seed,
+            stored=stored,
+            min_pearson=min_pearson,
+            max_mape=max_mape,
+            calibration_networks=calibration_networks,
+        )
+    finally:
+        line.end()
     data = report_data(campaign, validation)
-    if report is not None:
-        write_report(report, data)
     if as_json:
         print_json(report_json(data))
     else:
         _print(data, report)
+    if report is not None:
+        write_report(report, data)
     ctx.exit(validation.verdict.exit_code)
 
 
