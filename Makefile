@@ -60,6 +60,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/ablation.py --db runs/accuracy.db --output docs/results/ablation.json
 	$(BIN)/python benchmarks/accuracy.py --db runs/profile.db --stored --output docs/results/accuracy_stored.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.5m --remeasure
+	$(BIN)/python benchmarks/spread.py --db runs/profile.db --output docs/results/spread.json
 	$(BIN)/python benchmarks/repeatability.py --db runs/profile.db --output docs/results/repeatability.json
 
 gpu-check: $(STAMP)

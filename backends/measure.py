@@ -30,6 +30,7 @@ UNDISTURBED_PERCENTILE = 10
 DISTURBED = 1.2
 NOISY = 0.1
 REFERENCE_VISITS = 8
+REFERENCE_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Plan:
     max_rounds: int = 1000
     sample_ms: float = 2.0
     visit_ms: float = 36.0
-    min_samples: int = 3
+    min_samples: int = 5
     max_samples: int = 8
     warmup: int = 2
 
@@ -77,7 +78,7 @@ class Job:
         ratios: one value per visit so far, earlier calls' included.
         next_round: the number of its next visit.
         always: measure it in every round, however tight its interval is.
-        every: measure it in every so many-th round only.
+        every: once it has its first few visits, measure it in every so many-th round only.
     """
 
     key: Hashable
@@ -161,7 +162,6 @@ class _Loop:
         self.tight = {job.key for job in self.jobs if self.is_tight(job)}
         self.started = now()
         self.reference = backend.compile(reference_workload())
-        self.reference_repeats = 0
         self.reference_runner: Runner | None = None
         # As of the last full round: a percentile of all times at every visit would cost more than the visit.
         self.undisturbed_ms = math.nan
@@ -176,6 +176,9 @@ class _Loop:
 
     def wants_more(self, job: Job) -> bool:
         return job.key not in self.tight and len(job.ratios) < self.plan.max_rounds
+
+    def is_due(self, job: Job, rounds: int) -> bool:
+        return rounds % job.every == 0 or len(job.ratios) < self.plan.min_rounds
 
     def wide(self) -> tuple[Hashable, ...]:
         return tuple(job.key for job in self.jobs if job.key not in self.failed and job.key not in self.tight)
@@ -194,7 +197,7 @@ class _Loop:
                 # An earlier call may have ended within a round: whom it did not reach come first, else a call that is
                 # cut short again and again would visit the same few for ever.
                 jobs.sort(key=lambda job: len(job.ratios))
-            if not self.round(rounds, [job for job in jobs if rounds % job.every == 0] or jobs):
+            if not self.round(rounds, [job for job in jobs if self.is_due(job, rounds)] or jobs):
                 reason = "time"
                 break
             rounds += 1
@@ -293,16 +296,16 @@ class _Loop:
     def visit(self, job: Job, runner: Runner, run_ms: float, reference: Runner) -> Visit:
         clock, plan = self.backend.clock, self.plan
         reference_ms = _warm_up(clock, reference, plan.warmup)
-        if self.reference_repeats == 0:
-            self.reference_repeats = _repeats(plan.sample_ms, reference_ms)
         repeats = _repeats(plan.sample_ms, run_ms)
-        pair_ms = repeats * run_ms + self.reference_repeats * reference_ms
+        # Beside a long sample a short look at the machine would be most of the noise.
+        beside = _repeats(max(plan.sample_ms, REFERENCE_SHARE * repeats * run_ms), reference_ms)
+        pair_ms = repeats * run_ms + beside * reference_ms
         samples = min(plan.max_samples, max(plan.min_samples, round(plan.visit_ms / pair_ms)))
-        references = [_time(clock, reference, self.reference_repeats)]
+        references = [_time(clock, reference, beside)]
         elapsed = []
         for _ in range(samples):
             elapsed.append(_time(clock, runner, repeats))
-            references.append(_time(clock, reference, self.reference_repeats))
+            references.append(_time(clock, reference, beside))
         self.reference_times += references
         if math.isnan(self.undisturbed_ms):
             self.undisturbed_ms = self.undisturbed()

@@ -1,4 +1,4 @@
-"""Write the tables of docs/measuring.md from the JSON that the benchmarks wrote to docs/results/.
+"""Write the tables of the pages in docs/ from the JSON that the benchmarks wrote to docs/results/.
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`. With --check nothing is written, and the exit code is 1
 where the page and the results differ.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-PAGE = DOCS / "measuring.md"
+PAGES = (DOCS / "measuring.md", DOCS / "database.md")
 RESULTS = DOCS / "results"
 
 
@@ -127,12 +127,49 @@ def protocols() -> str:
     )
 
 
+def spread() -> str:
+    """Where the noise comes from."""
+    document = load("spread")
+    rows = [
+        (
+            f"{one['from_ms']:g} to {one['to_ms']:g} ms" if one["to_ms"] else f"over {one['from_ms']:g} ms",
+            str(one["operators"]),
+            *(percent(one[key]) for key in ("within", "between", "visits", "visits_bare")),
+        )
+        for one in document["classes"]
+    ]
+    headers = (
+        "operator's latency",
+        "operators",
+        "within a visit",
+        "between visits",
+        "a visit's value",
+        "the same, bare",
+    )
+    return table(headers, rows) + source(document, "spread.py")
+
+
+def million() -> str:
+    """A large database."""
+    document = load("million")
+    rows = [
+        ("a target's table (700 operators)", f"{document['table_load_ms']:.0f} ms"),
+        ("one key", f"{document['one_key_ms']:.1f} ms"),
+    ]
+    return (
+        f"{table(('read', 'median'), rows)}\n\n{document['measurements']:,} measurements of 100 targets, SQLite."
+        + source(document, "million_measurements.py")
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "stored": stored,
     "ablation": ablation,
     "repeatability": repeatability,
     "protocols": protocols,
+    "spread": spread,
+    "million": million,
 }
 
 
@@ -150,13 +187,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    before = PAGE.read_text(encoding="utf-8")
-    after = render(before)
-    if options.check:
-        if before != after:
-            sys.exit(f"{PAGE.name} does not show what docs/results/ says: run `make docs`")
-        return
-    PAGE.write_text(after, encoding="utf-8")
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = render(before)
+        if not options.check:
+            page.write_text(after, encoding="utf-8")
+        elif before != after:
+            sys.exit(f"{page.name} does not show what docs/results/ says: run `make docs`")
 
 
 if __name__ == "__main__":

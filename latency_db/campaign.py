@@ -104,17 +104,18 @@ class Campaign:
         )
         return Network(network_id, architecture, self.space.decompose(architecture, self.image, self.batch))
 
-    def operator_jobs(self, specs: Sequence[OpSpec], *, anew: int | None = None) -> dict[OpSpec, Job]:
+    def operator_jobs(self, specs: Sequence[OpSpec], *, anew: int | None = None, every: int = 1) -> dict[OpSpec, Job]:
         """A job for every operator, with the visits of its newest series.
 
         Args:
             specs: the operators.
             anew: take part in this series instead, and know only what is in it.
+            every: as :class:`~backends.measure.Job` has it.
         """
         ids = self.store.ensure_specs(specs)
         known = self.store.visit_ratios(self.target_id, image=self.image, batch=self.batch)
         return {
-            spec: self._job("operator", ids[spec], operator_workload(self.space, spec), known.get(spec), anew)
+            spec: self._job("operator", ids[spec], operator_workload(self.space, spec), known.get(spec), anew, every)
             for spec in specs
         }
 
@@ -142,12 +143,14 @@ class Campaign:
             workload = network_workload(
                 self.space, network.architecture, f"network-{network.id}", self.image, self.batch
             )
-            job = self._job("network", network.id, workload, known.get(network.id), anew)
-            job.always, job.every = always, every
+            job = self._job("network", network.id, workload, known.get(network.id), anew, every)
+            job.always = always
             jobs[network.id] = job
         return jobs
 
-    def _job(self, kind: Kind, id_: int, workload: Workload, visits: SpecSeries | None, anew: int | None) -> Job:
+    def _job(
+        self, kind: Kind, id_: int, workload: Workload, visits: SpecSeries | None, anew: int | None, every: int
+    ) -> Job:
         if visits is not None and (visits.provenance != "measured" or anew not in (None, visits.series)):
             visits = None
         series = visits.series if visits is not None else anew or 1
@@ -156,6 +159,7 @@ class Campaign:
             workload=workload,
             ratios=list(visits.ratios) if visits is not None else [],
             next_round=max(visits.rounds, default=-1) + 1 if visits is not None else 0,
+            every=every,
         )
 
     def run(

@@ -33,8 +33,8 @@ class Decomposition:
 class Space(Protocol):
     """A search space, with its settings bound.
 
-    The names of operators are shared by all spaces of a database: one name, one meaning. A space that brings operators of
-    its own gives them names of its own, and ``merge`` and ``upsample`` are taken (their shapes are not the general rule).
+    The names of operators are shared by all spaces of a database: one name, one meaning. A space that brings operators
+    of its own gives them names of its own; ``merge`` and ``upsample`` are taken (their shapes are not the general rule).
 
     A plugin registers a factory ``(**settings) -> Space`` under the entry point group ``latency_db.spaces``.
     """

@@ -31,6 +31,9 @@ from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, from_r
 DEFAULT_BOUND = 0.993
 """The paper's r: what measuring aims to be able to judge where no bound is given."""
 MIN_NETWORKS = 3
+OPERATOR_ROUNDS = 4
+"""Operators take part in every fourth round, once they have a few visits: a prediction adds up some twenty of them, so
+their noise averages out, and the networks' own is what limits the comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ class _Validator:
             )
         # The networks that are judged are measured now, whatever an earlier run may have found.
         self.networks = campaign.network_jobs(self.judged, stored=False, always=True)
-        self.operators = campaign.operator_jobs(self.needed())
+        self.operators = campaign.operator_jobs(self.needed(), every=OPERATOR_ROUNDS)
         if self.stored:
             self.refuse_gaps()
         else:

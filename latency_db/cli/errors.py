@@ -31,5 +31,7 @@ class OneLineErrors(click.Group):
             click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. What was measured is stored; `latency-db profile` goes on where it was.", err=True)
+            click.echo(
+                "\nInterrupted. What was measured is stored; `latency-db profile` goes on where it was.", err=True
+            )
             ctx.exit(INTERRUPTED)

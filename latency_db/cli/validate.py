@@ -103,9 +103,7 @@ def validate(
     store = open_store(ctx)
     if stored:
         require_device(store, device)
-    campaign = Campaign(
-        store, make_backend(backend_name, threads, settings), space, image, batch, device, line
-    )
+    campaign = Campaign(store, make_backend(backend_name, threads, settings), space, image, batch, device, line)
     try:
         validation = run_validation(
             campaign,

@@ -45,8 +45,8 @@ def test_scales_and_pairs_are_applied() -> None:
     calibration = Calibration.from_terms(terms, method="pair", cv_error=0.0, networks=9)
     found = predict(NETWORK, RATIOS, calibration, reference_ms=2.0)
     assert found.latency_ms == pytest.approx(2.0 * (0.9 * 2 + 0.25 + 1.1 * 3 + 0.9 * 2))
-    # The pair's term is its producer's share.
-    assert [part.latency_ms for part in found.parts] == pytest.approx([4.1, 6.6, 3.6])
+    assert found.pairs_ms == pytest.approx(0.5)
+    assert [part.latency_ms for part in found.parts] == pytest.approx([3.6, 6.6, 3.6])
 
 
 def test_what_is_missing_is_named_and_counted() -> None:
