@@ -34,7 +34,8 @@ class Space(Protocol):
     """A search space, with its settings bound.
 
     The names of operators are shared by all spaces of a database: one name, one meaning. A space that brings operators
-    of its own gives them names of its own; ``merge`` and ``upsample`` are taken (their shapes are not the general rule).
+    of its own gives them names of its own; ``merge`` and ``upsample`` are taken, as their shapes are not the general
+    rule.
 
     A plugin registers a factory ``(**settings) -> Space`` under the entry point group ``latency_db.spaces``.
     """

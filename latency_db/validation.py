@@ -31,6 +31,7 @@ from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, from_r
 DEFAULT_BOUND = 0.993
 """The paper's r: what measuring aims to be able to judge where no bound is given."""
 MIN_NETWORKS = 3
+NOISE_SHARE = 0.25
 OPERATOR_ROUNDS = 4
 """Operators take part in every fourth round, once they have a few visits: a prediction adds up some twenty of them, so
 their noise averages out, and the networks' own is what limits the comparison."""
@@ -174,7 +175,7 @@ class _Validator:
         return split_half_reliability(measured), prediction_reliability(predict_all, visits)
 
     def enough(self, rounds: int) -> bool:
-        """Whether the noise ceiling is clearly above the bound: half-way from it to 1."""
+        """Whether noise is a small part of what keeps r from 1: the ceiling has come three quarters of the way to it."""
         if rounds < self.plan.min_rounds:
             return False
         networks = self.usable()
@@ -185,7 +186,7 @@ class _Validator:
         except ValueError:
             # Nothing varies yet (few visits, very quick operators): go on measuring.
             return False
-        return ceiling >= (1 + self.bound) / 2
+        return ceiling >= 1 - (1 - self.bound) * NOISE_SHARE
 
 
 def _counted(network: Network) -> Counter[OpSpec]:
