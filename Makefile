@@ -36,8 +36,8 @@ $(STAMP): setup.cfg setup.py constraints.txt
 
 demo: $(STAMP)
 	mkdir -p demo
-	$(BIN)/latency-db --db demo/latency.db profile --backend ort --image-size 256x512 --time-budget 4m
-	$(BIN)/latency-db --db demo/latency.db validate --backend ort --networks 20 --image-size 256x512 --time-budget 3m --report demo
+	$(BIN)/latency-db --db demo/latency.db profile --backend ort --image-size 256x512 --time-budget 3.5m
+	$(BIN)/latency-db --db demo/latency.db validate --backend ort --networks 20 --image-size 256x512 --time-budget 2.5m --report demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
@@ -57,6 +57,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/protocols.py --output docs/results/protocols.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.5m
 	$(BIN)/python benchmarks/accuracy.py --db runs/accuracy.db --report runs/accuracy --output docs/results/accuracy.json
+	mkdir -p docs/images
+	cp runs/accuracy/seed-1/validation.png docs/images/validation.png
 	$(BIN)/python benchmarks/ablation.py --db runs/accuracy.db --output docs/results/ablation.json
 	$(BIN)/python benchmarks/accuracy.py --db runs/profile.db --stored --output docs/results/accuracy_stored.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.5m --remeasure

@@ -175,7 +175,7 @@ class _Validator:
         return split_half_reliability(measured), prediction_reliability(predict_all, visits)
 
     def enough(self, rounds: int) -> bool:
-        """Whether noise is a small part of what keeps r from 1: the ceiling has come three quarters of the way to it."""
+        """Whether noise is a small part of what keeps r from 1: the ceiling is three quarters of the way to it."""
         if rounds < self.plan.min_rounds:
             return False
         networks = self.usable()
