@@ -43,7 +43,8 @@ class Plan:
         min_rounds: visits that a job gets before its interval is believed.
         max_rounds: visits that no job exceeds.
         sample_ms: one sample repeats the job until it lasts about this long …
-        visit_ms: … and a visit takes about this long, within the next two bounds.
+        visit_ms: … and a visit's samples about this long, within the next two bounds. Many short visits beat few long
+            ones: operators differ more from loading to loading than the samples of one loading can tell.
         min_samples: fewest samples of a visit.
         max_samples: most samples of a visit.
         warmup: untimed runs after loading.
@@ -54,8 +55,8 @@ class Plan:
     min_rounds: int = 5
     max_rounds: int = 1000
     sample_ms: float = 2.0
-    visit_ms: float = 36.0
-    min_samples: int = 5
+    visit_ms: float = 18.0
+    min_samples: int = 4
     max_samples: int = 8
     warmup: int = 2
 
@@ -291,11 +292,13 @@ class _Loop:
             self.reference_runner = None
         if self.reference_runner is None:
             self.reference_runner = self.reference.load()
+            _warm_up(self.backend.clock, self.reference_runner, self.plan.warmup)
         return self.reference_runner
 
     def visit(self, job: Job, runner: Runner, run_ms: float, reference: Runner) -> Visit:
         clock, plan = self.backend.clock, self.plan
-        reference_ms = _warm_up(clock, reference, plan.warmup)
+        # It ran in the visit before: once is enough to have it back in cache.
+        reference_ms = _warm_up(clock, reference, 1)
         repeats = _repeats(plan.sample_ms, run_ms)
         # Beside a long sample a short look at the machine would be most of the noise.
         beside = _repeats(max(plan.sample_ms, REFERENCE_SHARE * repeats * run_ms), reference_ms)

@@ -173,11 +173,19 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def shown(name: str) -> str:
+    """The table, or that there is none."""
+    try:
+        return TABLES[name]()
+    except FileNotFoundError:
+        return "*Not measured yet: `make bench` does.*"
+
+
 def render(text: str) -> str:
     """The page with its tables made anew."""
 
     def replace(match: re.Match[str]) -> str:
-        return f"<!-- table {match[1]} -->\n\n{TABLES[match[1]]()}\n\n<!-- end -->"
+        return f"<!-- table {match[1]} -->\n\n{shown(match[1])}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", replace, text, flags=re.DOTALL)
 

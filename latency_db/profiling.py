@@ -16,8 +16,8 @@ from latency_db.errors import InputError
 from latency_db.keys import OpSpec
 
 DEFAULT_CALIBRATION_NETWORKS = 24
-NETWORK_ROUNDS = 2
-"""Networks take part in every second round of a profile: a visit to one costs as much as to five operators."""
+NETWORK_ROUNDS = 4
+"""Networks take part in every fourth round of a profile: a visit to one costs as much as to ten operators."""
 
 
 @dataclass(frozen=True, kw_only=True)
