@@ -164,6 +164,7 @@ class _Loop:
         self.started = now()
         self.reference = backend.compile(reference_workload())
         self.reference_runner: Runner | None = None
+        self.reference_is_cold = True
         # As of the last full round: a percentile of all times at every visit would cost more than the visit.
         self.undisturbed_ms = math.nan
 
@@ -292,13 +293,14 @@ class _Loop:
             self.reference_runner = None
         if self.reference_runner is None:
             self.reference_runner = self.reference.load()
-            _warm_up(self.backend.clock, self.reference_runner, self.plan.warmup)
+            self.reference_is_cold = True
         return self.reference_runner
 
     def visit(self, job: Job, runner: Runner, run_ms: float, reference: Runner) -> Visit:
         clock, plan = self.backend.clock, self.plan
-        # It ran in the visit before: once is enough to have it back in cache.
-        reference_ms = _warm_up(clock, reference, 1)
+        # Where it ran in the visit before, once is enough to have it back in cache.
+        reference_ms = _warm_up(clock, reference, plan.warmup if self.reference_is_cold else 1)
+        self.reference_is_cold = False
         repeats = _repeats(plan.sample_ms, run_ms)
         # Beside a long sample a short look at the machine would be most of the noise.
         beside = _repeats(max(plan.sample_ms, REFERENCE_SHARE * repeats * run_ms), reference_ms)

@@ -122,7 +122,7 @@ def drifting(seconds: float) -> float:
 
 def test_ratios_are_true_under_common_drift_and_plain_medians_are_not() -> None:
     costs = {"a": 3.0, "b": 0.7}
-    outcome, sink = run(World(costs.__getitem__, drift=drifting, noise=0.005), jobs_of(*costs), max_rounds=120)
+    outcome, sink = run(World(costs.__getitem__, drift=drifting, noise=0.005), jobs_of(*costs), max_rounds=240)
     assert outcome.elapsed_s > 10, "the drift had no time to show"
     for name, truth in costs.items():
         visits = [visit for key, visit in sink.visits if key == name]

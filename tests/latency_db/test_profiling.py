@@ -89,7 +89,7 @@ def test_the_next_call_has_nothing_to_do(machine: Campaign) -> None:
 
 
 def test_a_call_that_ran_out_of_time_is_gone_on_with(machine: Campaign) -> None:
-    plan = Plan(**{**QUICK, "time_budget_s": 3.0})
+    plan = Plan(**{**QUICK, "time_budget_s": 1.5})
     counts = []
     for _ in range(100):
         result = profile(machine, plan, calibration_networks=0)
