@@ -15,7 +15,7 @@ from latency_db.errors import InputError, NotFoundError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
-    from backends.measure import Progress
+    from backends.measure import Plan, Progress
     from backends.protocol import Backend
     from latency_db.store import Store
 
@@ -152,6 +152,20 @@ def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> B
     if threads is not None:
         chosen["threads"] = threads
     return registry.create(name, **chosen)
+
+
+def make_plan(rel_ci: float, time_budget_s: float) -> Plan:
+    """When the timing loop stops.
+
+    Raises:
+        InputError: figures that make no plan.
+    """
+    from backends.measure import Plan
+
+    try:
+        return Plan(rel_ci=rel_ci, time_budget_s=time_budget_s)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def print_json(document: object) -> None:

@@ -13,6 +13,7 @@ from latency_db.cli.common import (
     device_option,
     json_option,
     make_backend,
+    make_plan,
     open_store,
     print_json,
     print_table,
@@ -44,17 +45,12 @@ def operators(
     Latency on this target, multiply-adds, parameters and relative receptive field of the standard, grouped, dilated and
     zoomed convolution. What the database lacks is measured.
     """
-    from backends.measure import Plan
     from backends.samples import estimate
     from latency_db import spaces, table1
     from latency_db.campaign import Campaign
-    from latency_db.errors import InputError
     from latency_db.profiling import needs_work
 
-    try:
-        plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    plan = make_plan(rel_ci, time_budget)
     store = open_store(ctx)
     line = ProgressLine()
     campaign = Campaign(

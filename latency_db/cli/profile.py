@@ -14,6 +14,7 @@ from latency_db.cli.common import (
     image_option,
     json_option,
     make_backend,
+    make_plan,
     open_store,
     print_json,
     space_options,
@@ -70,16 +71,11 @@ def profile(
     Every visit is stored as it is made: after Ctrl-C, or worse, the same command goes on. Exit code 1 when an operator
     could not be measured; the others are.
     """
-    from backends.measure import Plan
     from latency_db import spaces
     from latency_db.campaign import Campaign
-    from latency_db.errors import InputError
     from latency_db.profiling import profile as run_profile
 
-    try:
-        plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    plan = make_plan(rel_ci, time_budget)
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
     backend = make_backend(backend_name, threads, settings)
     line = ProgressLine()

@@ -15,6 +15,7 @@ from latency_db.cli.common import (
     image_option,
     json_option,
     make_backend,
+    make_plan,
     open_store,
     print_json,
     require_device,
@@ -84,17 +85,13 @@ def validate(
     over operators, and compares. The networks that are judged take no part in any fit. Exit code 0: bounds met (or none
     given); 1: a bound missed; 2: inconclusive, because the noise ceiling is not above the bound.
     """
-    from backends.measure import Plan
     from latency_db import spaces
     from latency_db.campaign import Campaign
     from latency_db.report import report_json
     from latency_db.validation import validate as run_validation
     from latency_db.validation_report import prepare_report, report_data, write_report
 
-    try:
-        plan = Plan(rel_ci=rel_ci, time_budget_s=time_budget)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    plan = make_plan(rel_ci, time_budget)
     _check_bounds(min_pearson, max_mape)
     if report is not None:
         prepare_report(report)
