@@ -210,8 +210,8 @@ def fit(
     Four families, each with all of the one before it: ``identity``, one ``global`` scale, a scale per ``op`` shrunk to
     the global one, a term per ``pair`` shrunk to 0. Residuals are relative, (predicted − measured) / measured, with
     Huber's weights, so that one wild network does not bend the fit. The penalties come from a grid by repeated K-fold
-    cross-validation, and then the simplest family within one standard error of the best one is taken: terms that do
-    not clearly pay are noise learnt by heart. With fewer than eight networks nothing beyond the global scale is tried,
+    cross-validation, and then the simplest family is taken whose errors, network by network, exceed the best one's by no
+    more than one standard error of the difference: terms that do not pay are noise learnt by heart. With fewer than eight networks nothing beyond the global scale is tried,
     with one alone nothing at all.
 
     Args:
@@ -395,7 +395,7 @@ def _usable(problem: _Problem, cells: Sequence[_Cell], whole: _Solution) -> NDAr
 
 
 def _choose(cells: Sequence[_Cell], plain: Array, errors: Array, usable: NDArray[np.bool_]) -> int | None:
-    """The cell to take, None for the identity: the simplest family within one standard error of the best.
+    """The cell to take, None for the identity: the simplest family that is as good as the best.
 
     Args:
         cells: the models tried; the first is the global scale.
@@ -411,13 +411,21 @@ def _choose(cells: Sequence[_Cell], plain: Array, errors: Array, usable: NDArray
     family = np.array([cell.family for cell in cells])
     finalists = [int(np.flatnonzero(family == f)[np.argmin(error[family == f])]) for f in np.unique(family)]
     best = min(finalists, key=lambda cell: float(error[cell]))
-    if np.mean(np.minimum(np.abs(plain), cap)) <= error[best] + _standard_error(capped[best]):
+    if _is_as_good(np.minimum(np.abs(plain), cap), capped[best]):
         # One scale is cheap, and what it mends, a bias, shows more sharply in the signed errors than in their size.
         signed = np.clip(plain, -cap, cap)
         if abs(np.mean(signed)) <= 2 * _standard_error(signed):
             return None
-    limit = error[best] + _standard_error(capped[best])
-    return next(cell for cell in finalists if error[cell] <= limit)
+    return next(cell for cell in finalists if np.isfinite(error[cell]) and _is_as_good(capped[cell], capped[best]))
+
+
+def _is_as_good(simple: Array, best: Array) -> bool:
+    """Whether nothing but chance need separate two models' errors on the same networks.
+
+    What makes a network hard for one model makes it hard for the other, too: only the differences tell.
+    """
+    difference = simple - best
+    return bool(np.mean(difference) <= _standard_error(difference))
 
 
 def _standard_error(values: Array) -> float:
