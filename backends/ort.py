@@ -94,24 +94,33 @@ class OrtBackend(Backend):
         )
 
     def compile(self, workload: Workload) -> Program:
-        """Export the workload to an ONNX file of its own."""
+        """Export the workload to an ONNX file of its own, already rewritten for this machine.
+
+        Loading is then reading: a session that is made in every visit would rewrite the same graph each time.
+        """
         from backends.onnx_export import export_onnx
 
         inputs = workload.inputs()
         with compile_errors(workload.name):
             model = export_onnx(workload.build(), inputs)
         path = _programs_folder() / f"{secrets.token_hex(8)}.onnx"
+        exported = path.with_suffix(".exported.onnx")
         try:
-            path.write_bytes(model)
+            exported.write_bytes(model)
         except OSError as error:
             raise BackendError(
                 f"cannot write the exported model to {path.parent}: {error.strerror}", hint="free space there"
             ) from error
+        try:
+            with compile_errors(workload.name):
+                _session(exported, self.settings, rewritten=path)
+        finally:
+            exported.unlink(missing_ok=True)
         return _OrtProgram(workload, path, self.settings)
 
 
 class _OrtProgram(Program):
-    """An ONNX file in the private folder of this process."""
+    """An ONNX file, as the runtime rewrote it for this machine, in the private folder of this process."""
 
     def __init__(self, workload: Workload, path: Path, settings: dict[str, SettingValue]) -> None:
         self._workload = workload
@@ -167,16 +176,26 @@ class _OrtRunner(Runner):
         self._inputs = ((), [])
 
 
-def _session(path: Path, settings: dict[str, SettingValue]) -> onnxruntime.InferenceSession:
-    """A session on the CPU provider and no other, one operator after the other."""
+def _session(
+    path: Path, settings: dict[str, SettingValue], *, rewritten: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """A session on the CPU provider and no other, one operator after the other.
+
+    Args:
+        path: a model; one that was rewritten already is taken as it is.
+        settings: the backend's.
+        rewritten: rewrite the graph as far as the settings say, and leave it in this file.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(settings["threads"])
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    level = _LEVELS[str(settings["graph_optimization"])]
+    level = _LEVELS[str(settings["graph_optimization"])] if rewritten is not None else _LEVELS["disable"]
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    if rewritten is not None:
+        options.optimized_model_filepath = str(rewritten)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings["spinning"] else "0")
     options.log_severity_level = _QUIET
     return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])

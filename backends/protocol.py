@@ -13,6 +13,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -50,8 +51,15 @@ class Workload:
         A block of 65,537 numbers is drawn and repeated: programs are loaded often, and drawing millions of numbers for
         each would take longer than running them. The length is prime, so no row or channel repeats another.
         """
-        block = np.random.default_rng(seed).standard_normal(INPUT_BLOCK, dtype=np.float32)
+        block = _input_block(seed)
         return tuple(np.resize(block, shape) for shape in self.input_shapes)
+
+
+@cache
+def _input_block(seed: int) -> Array:
+    block = np.random.default_rng(seed).standard_normal(INPUT_BLOCK, dtype=np.float32)
+    block.flags.writeable = False
+    return block
 
 
 class Clock(Protocol):

@@ -210,8 +210,9 @@ def fit(
     Four families, each with all of the one before it: ``identity``, one ``global`` scale, a scale per ``op`` shrunk to
     the global one, a term per ``pair`` shrunk to 0. Residuals are relative, (predicted − measured) / measured, with
     Huber's weights, so that one wild network does not bend the fit. The penalties come from a grid by repeated K-fold
-    cross-validation, and then the simplest family is taken whose errors, network by network, exceed the best one's by no
-    more than one standard error of the difference: terms that do not pay are noise learnt by heart. With fewer than eight networks nothing beyond the global scale is tried,
+    cross-validation, and then the simplest family is taken whose errors, network by network, exceed the best one's by
+    no more than one standard error of the difference: terms that do not pay are noise learnt by heart. With fewer than
+    eight networks nothing beyond the global scale is tried,
     with one alone nothing at all.
 
     Args:

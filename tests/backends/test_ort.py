@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 from filelock import FileLock
@@ -51,15 +52,22 @@ def run_once(end: str) -> Path:
 
 
 def test_only_the_cpu_provider_is_used_and_threads_are_as_asked() -> None:
-    program = OrtBackend(threads=2, spinning=True, graph_optimization="basic").compile(CONV_BN_RELU)
+    program = OrtBackend(threads=2, spinning=True).compile(CONV_BN_RELU)
     session = program.load()._session
     assert session.get_providers() == ["CPUExecutionProvider"]
     options = session.get_session_options()
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+
+
+@pytest.mark.parametrize(("level", "operators"), [("disable", 2), ("extended", 1)])
+def test_the_graph_is_rewritten_once_and_as_far_as_asked(level: str, operators: int) -> None:
+    program = OrtBackend(graph_optimization=level).compile(CONV_BN_RELU)
+    assert len(onnx.load(program._path).graph.node) == operators
+    options = program.load()._session.get_session_options()
+    assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
 def test_pools_do_not_spin_unless_asked() -> None:
