@@ -22,7 +22,7 @@ help:
 	@echo 'make lint       ruff, mypy, import-linter, generated docs'
 	@echo 'make bench      the benchmarks in benchmarks/'
 	@echo 'make gpu-check  what only a CUDA device can show; exits 3 where there is none'
-	@echo 'make docs       write docs/cli.md anew'
+	@echo 'make docs       write docs/cli.md, the tables and the picture of the lattice anew'
 	@echo 'make clean      remove .venv, demo/ and caches'
 
 install: $(STAMP)
@@ -49,11 +49,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_cli.py --check
 	$(BIN)/python docs/generate_tables.py --check
+	$(BIN)/python docs/generate_lattice.py --check
 
 # About an hour and three quarters, on a machine that does nothing else. Then `make docs` writes the tables anew.
 bench: $(STAMP)
 	mkdir -p runs
 	$(BIN)/python benchmarks/million_measurements.py --output docs/results/million.json
+	$(BIN)/python benchmarks/relaxed_latency.py --output docs/results/relaxed_latency.json
 	$(BIN)/python benchmarks/protocols.py --output docs/results/protocols.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.8m
 	$(BIN)/python benchmarks/accuracy.py --db runs/accuracy.db --report runs/accuracy --output docs/results/accuracy.json
@@ -71,6 +73,7 @@ gpu-check: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_tables.py
+	$(BIN)/python docs/generate_lattice.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

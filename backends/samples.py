@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 CONFIDENCE = 0.95
 TRIM = 0.2
 
@@ -41,12 +42,10 @@ class Visit:
             raise ValueError("times are positive")
 
     @property
-    def ratios(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def ratios(self) -> Array:
         """Every sample divided by the mean of the reference times on either side of it. No unit."""
         reference = np.asarray(self.reference_ms)
-        ratios: np.ndarray[tuple[int], np.dtype[np.float64]] = np.asarray(self.elapsed_ms) / (
-            (reference[:-1] + reference[1:]) / 2
-        )
+        ratios: Array = np.asarray(self.elapsed_ms) / ((reference[:-1] + reference[1:]) / 2)
         return ratios
 
     @property
@@ -107,17 +106,40 @@ def estimate(ratios: Sequence[float]) -> Estimate:
     Raises:
         ValueError: there is none.
     """
-    n = len(ratios)
-    if n == 0:
+    values, rel_ci = estimates([ratios])
+    return Estimate(value=float(values[0]), rel_ci=float(rel_ci[0]), visits=len(ratios))
+
+
+def estimates(series: Sequence[Sequence[float]]) -> tuple[Array, Array]:
+    """As :func:`estimate` for many series at once: a table has hundreds.
+
+    Args:
+        series: of each, one value per visit, positive.
+
+    Returns:
+        (n,) values and (n,) relative half-widths of their intervals, ``inf`` from fewer than two visits.
+
+    Raises:
+        ValueError: one has none.
+    """
+    counts = np.array([len(ratios) for ratios in series], dtype=np.intp)
+    if len(series) and counts.min() == 0:
         raise ValueError("no visits to estimate from")
-    if n < 2:
-        return Estimate(value=float(ratios[0]), rel_ci=float("inf"), visits=n)
-    logs = np.sort(np.log(np.asarray(ratios, dtype=np.float64)))
-    cut = _cut(n)
-    kept = n - 2 * cut
-    winsorized = np.clip(logs, logs[cut], logs[n - 1 - cut])
-    error = float(np.std(winsorized, ddof=1)) * float(np.sqrt((n - 1) / (kept * (kept - 1))))
-    return Estimate(value=center(ratios), rel_ci=_t_quantile(kept - 1) * error, visits=n)
+    values, rel_ci = np.empty(len(series)), np.full(len(series), np.inf)
+    for n in np.unique(counts).tolist():
+        rows = np.flatnonzero(counts == n)
+        plain = np.array([series[row] for row in rows.tolist()], dtype=np.float64)
+        if n < 2:
+            values[rows] = plain[:, 0]
+            continue
+        logs = np.sort(np.log(plain), axis=1)
+        cut = _cut(n)
+        kept = n - 2 * cut
+        winsorized = np.clip(logs, logs[:, cut, None], logs[:, n - 1 - cut, None])
+        error = winsorized.std(axis=1, ddof=1) * np.sqrt((n - 1) / (kept * (kept - 1)))
+        values[rows] = np.exp(logs[:, cut : n - cut].mean(axis=1))
+        rel_ci[rows] = _t_quantile(kept - 1) * error
+    return values, rel_ci
 
 
 _T_QUANTILES: dict[int, float] = {}

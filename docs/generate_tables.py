@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-PAGES = (DOCS / "measuring.md", DOCS / "database.md")
+PAGES = tuple(DOCS / name for name in ("measuring.md", "database.md", "relaxed-latency.md", "faithfulness.md"))
 RESULTS = DOCS / "results"
 
 
@@ -31,13 +31,19 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def source(document: dict[str, Any], script: str) -> str:
-    """Where the figures come from."""
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+
+
+def source(document: dict[str, Any], script: str, runtime: str | None = "onnxruntime") -> str:
+    """Where the figures come from; ``runtime`` None where no clock was involved."""
     machine, versions = document["machine"], document["versions"]
+    text = f"\n\n*`benchmarks/{script}`, {document['date'][:10]}"
+    if runtime is None:
+        return f"{text}.*"
+    container = f", {machine['virtualization']}" if "virtualization" in machine else ""
     return (
-        f"\n\n*`benchmarks/{script}`, {document['date'][:10]}, {machine['cpu_model']}, {machine['cpu_count']} cores"
-        f"{', ' + machine['virtualization'] if 'virtualization' in machine else ''}, "
-        f"ONNX Runtime {versions['onnxruntime']}, one thread.*"
+        f"{text}, {machine['cpu_model']}, {machine['cpu_count']} cores{container}, "
+        f"{RUNTIMES[runtime]} {versions[runtime]}, one thread.*"
     )
 
 
@@ -162,6 +168,66 @@ def million() -> str:
     )
 
 
+def relaxed() -> str:
+    """The relaxed latency's speed."""
+    document = load("relaxed_latency")
+    rows = [
+        (what, f"{document[key]:.{digits}f} {unit}", f"{document['best'][key]:.{digits}f} {unit}")
+        for what, key, digits, unit in (
+            ("one architecture", "single_ms", 2, "ms"),
+            (f"each of a batch of {document['batch']}", "batch_us_each", 1, "µs"),
+            ("loading the table", "load_ms", 0, "ms"),
+        )
+    ]
+    text = table(("", "median", "best"), rows)
+    return f"{text}\n\nL = {document['layers']}, b = {document['branches']}, float32." + source(
+        document, "relaxed_latency.py", runtime="torch"
+    )
+
+
+def students() -> str:
+    """The student's latency, looked up in two ways."""
+    document = load("faithfulness")
+    rows = []
+    for branches, one in document["students"].items():
+        rows.append(
+            (
+                branches,
+                f"{one['stored_by_them_ms']:.4f} ms",
+                f"{one['as_looked_up_ms']:.4f} ms" + _error(one, "as_looked_up_error"),
+                f"{one['as_meant_ms']:.4f} ms" + _error(one, "as_meant_error"),
+                f"{one['measured_ms']:.2f} ms" if "measured_ms" in one else "",
+            )
+        )
+    headers = ("branches", "stored by its authors", "sum, as looked up", "sum, as meant", "measured (paper)")
+    return table(headers, rows) + source(document, "faithfulness.py", runtime=None)
+
+
+def _error(one: dict[str, Any], key: str) -> str:
+    return f" ({one[key]:+.1%})" if key in one else ""
+
+
+def sensitivities() -> str:
+    """The three deltas and the weights."""
+    document = load("faithfulness")["sensitivity"]
+    rows = [
+        (
+            axis,
+            f"{document['paper'][delta]:.2f} ms",
+            f"{document['exact'][delta]:.2f} ms",
+            paper_weight,
+            f"{document['exact'][weight]:.3f}",
+        )
+        for axis, delta, weight, paper_weight in (
+            ("operators", "delta_operator_ms", "w1", "0.001"),
+            ("downsampling", "delta_downsample_ms", "w2", "0.997"),
+            ("widths", "delta_expansion_ms", "w3", "0.002"),
+        )
+    ]
+    headers = ("axis", "Δ, paper", "Δ, exact", "weight, paper", "weight that balances")
+    return table(headers, rows) + source(load("faithfulness"), "faithfulness.py", runtime=None)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "stored": stored,
@@ -170,6 +236,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "protocols": protocols,
     "spread": spread,
     "million": million,
+    "relaxed": relaxed,
+    "students": students,
+    "sensitivity": sensitivities,
 }
 
 

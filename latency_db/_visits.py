@@ -44,11 +44,11 @@ def visit_values(visit: Visit) -> dict[str, Any]:
     }
 
 
-def value_values(latency_ms: float) -> dict[str, Any]:
+def value_values(latency_ms: float, flags: Iterable[str] = ()) -> dict[str, Any]:
     """The columns that a latency without samples fills."""
     if not (math.isfinite(latency_ms) and latency_ms > 0):
         raise InputError(f"a latency of {latency_ms} ms is not a positive number")
-    return {"round": 0, "status": MeasurementStatus.OK, "latency_ms": float(latency_ms), "flags": []}
+    return {"round": 0, "status": MeasurementStatus.OK, "latency_ms": float(latency_ms), "flags": list(flags)}
 
 
 def failure_values(round_: int, reason: str) -> dict[str, Any]:
@@ -156,6 +156,7 @@ def _raw(values: Any, n_columns: int) -> RawMeasurement:
         reason=values.reason,
         visit=visit,
         latency_ms=values.latency_ms,
+        flags=tuple(values.flags),
         created_at=values.created_at,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latency_db.calibrate import Term
+from latency_db.calibrate import Calibration, Term
 from latency_db.keys import ImageSize
 
 
@@ -31,3 +31,7 @@ class CalibrationRow:
     run_id: int | None = None
     version: int = 0
     terms: tuple[Term, ...] = ()
+
+    def calibration(self) -> Calibration:
+        """As what it is for."""
+        return Calibration.from_terms(self.terms, method=self.method, cv_error=self.cv_error, networks=self.networks)

@@ -194,8 +194,3 @@ def stored_row(campaign: Campaign) -> CalibrationRow | None:
     return campaign.store.calibration(
         campaign.target_id, campaign.space.name, campaign.space_digest, campaign.image, campaign.batch
     )
-
-
-def from_row(row: CalibrationRow) -> Calibration:
-    """A calibration as its row has it."""
-    return Calibration.from_terms(row.terms, method=row.method, cv_error=row.cv_error, networks=row.networks)

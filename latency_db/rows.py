@@ -127,6 +127,7 @@ class RawMeasurement:
     Attributes:
         visit: None for a failure and for a value that came without samples.
         latency_ms: None for a failure.
+        flags: the visit's, or those that a value without samples came with.
     """
 
     run_id: int
@@ -138,4 +139,5 @@ class RawMeasurement:
     reason: str | None
     visit: Visit | None
     latency_ms: float | None
+    flags: tuple[str, ...]
     created_at: datetime

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from latency_db.keys import ImageSize, OpSpec
+from latency_db.lattice import LatticeSpecs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,6 +55,9 @@ class Space(Protocol):
 
     def decompose(self, architecture: Architecture, image: ImageSize, batch: int = 1) -> Decomposition:
         """Break an architecture into operators. Every spec is one of ``specs(image, batch)``."""
+
+    def lattice_specs(self, image: ImageSize, batch: int = 1) -> LatticeSpecs | None:
+        """The space as a lattice of cells, from which its relaxed latency is made; None where it is no lattice."""
 
     def build_operator(self, spec: OpSpec) -> nn.Module:
         """One operator as a module in eval mode. Its forward takes as many tensors as ``spec.input_shapes`` has."""

@@ -248,9 +248,20 @@ class Store:
         """Store that an operator (or a network) could not be measured."""
         self._insert(run_id, [(id, _visits.failure_values(round, reason))], Provenance.MEASURED, network)
 
-    def add_values(self, run_id: int, items: Sequence[tuple[int, float]], provenance: str) -> None:
-        """Store latencies in ms that come without samples, all or none."""
-        rows = [(id_, _visits.value_values(latency_ms)) for id_, latency_ms in items]
+    def add_values(
+        self,
+        run_id: int,
+        items: Sequence[tuple[int, float]],
+        provenance: str,
+        *,
+        flags: Mapping[int, Sequence[str]] | None = None,
+    ) -> None:
+        """Store latencies in ms that come without samples, all or none: (id of the operator; latency).
+
+        Flags are by operator; one that is not there has none.
+        """
+        by_id = flags or {}
+        rows = [(id_, _visits.value_values(latency_ms, by_id.get(id_, ()))) for id_, latency_ms in items]
         self._insert(run_id, rows, Provenance(provenance), network=False)
 
     def _insert(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def _flat(target: Target, run: RunRow, measurement: RawMeasurement) -> Row:
         "reference_times_ms": list(visit.reference_ms) if visit else [],
         "repeats": visit.repeats if visit else None,
         "warmup": visit.warmup if visit else None,
-        "flags": list(visit.flags) if visit else [],
+        "flags": list(measurement.flags),
     }
 
 
@@ -173,6 +173,7 @@ class _Parsed:
     reason: str | None
     latency_ms: float | None
     visit: Visit | None
+    flags: tuple[str, ...]
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -210,24 +211,31 @@ def load(store: Store, path: Path, file_format: str) -> ImportResult:
             raise ImportFormatError(f"{path}, row {number}: {reason}") from None
     # A row that the file has twice is one measurement.
     distinct = {(row.target.key, row.identity): row for row in parsed}
-    return ImportResult(len(parsed), sum(_add(store, group) for group in _by_run(list(distinct.values()))))
+    targets = _grouped(distinct.values(), lambda row: row.target.key)
+    return ImportResult(len(parsed), sum(_add(store, group) for group in targets))
 
 
-def _by_run(parsed: Sequence[_Parsed]) -> Iterator[list[_Parsed]]:
-    groups: dict[tuple[str, int, int], list[_Parsed]] = {}
+def _grouped(parsed: Iterable[_Parsed], key: Callable[[_Parsed], Hashable]) -> Iterable[list[_Parsed]]:
+    """In the order in which the groups begin."""
+    groups: dict[Hashable, list[_Parsed]] = {}
     for row in parsed:
-        groups.setdefault((row.target.key, row.run, row.series), []).append(row)
-    yield from groups.values()
+        groups.setdefault(key(row), []).append(row)
+    return groups.values()
 
 
 def _add(store: Store, group: Sequence[_Parsed]) -> int:
-    """Store one run's rows, as far as they are new."""
-    first = group[0]
-    target_id = store.ensure_target(first.target)
+    """Store one target's rows as far as they are new: a run for each run that they come from."""
+    target_id = store.ensure_target(group[0].target)
+    # Read once, however many runs there are: no row of the file is in two of them.
     known = {_identity(measurement) for measurement in store.raw_measurements(target_id)}
     new = [row for row in group if row.identity not in known]
-    if not new:
-        return 0
+    for run in _grouped(new, lambda row: (row.run, row.series)):
+        _add_run(store, target_id, run)
+    return len(new)
+
+
+def _add_run(store: Store, target_id: int, new: Sequence[_Parsed]) -> None:
+    first = new[0]
     ids = store.ensure_specs(sorted({row.spec for row in new}))
     run_id = store.start_run(
         target_id,
@@ -241,16 +249,17 @@ def _add(store: Store, group: Sequence[_Parsed]) -> int:
     for provenance in sorted({row.provenance for row in new}):
         chosen = [row for row in new if row.provenance == provenance and row.status == "ok"]
         store.add_visits(run_id, [(ids[row.spec], row.visit) for row in chosen if row.visit], provenance=provenance)
+        values = [row for row in chosen if not row.visit]
         store.add_values(
             run_id,
-            [(ids[row.spec], row.latency_ms) for row in chosen if not row.visit and row.latency_ms is not None],
+            [(ids[row.spec], row.latency_ms) for row in values if row.latency_ms is not None],
             provenance,
+            flags={ids[row.spec]: row.flags for row in values},
         )
     for row in new:
         if row.status != "ok":
             store.add_failure(run_id, ids[row.spec], row.round, row.reason or "unknown")
     store.finish_run(run_id, "completed", "imported", first.reference_ms)
-    return len(new)
 
 
 def _identity(measurement: RawMeasurement) -> tuple[object, ...]:
@@ -296,6 +305,7 @@ def _parse(row: Mapping[str, Any]) -> _Parsed:
         reason=str(row["reason"]) if row["reason"] else None,
         latency_ms=latency_ms,
         visit=visit,
+        flags=_flags(row),
     )
 
 
@@ -306,7 +316,7 @@ def _visit(row: Mapping[str, Any]) -> Visit:
         reference_ms=_times(row, "reference_times_ms"),
         repeats=_count(row, "repeats"),
         warmup=_count(row, "warmup"),
-        flags=tuple(str(flag) for flag in _list(row, "flags")),
+        flags=_flags(row),
     )
 
 
@@ -347,6 +357,13 @@ def _list(row: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{name} is not a list")
     return value
+
+
+def _flags(row: Mapping[str, Any]) -> tuple[str, ...]:
+    flags = _list(row, "flags")
+    if not all(isinstance(flag, str) for flag in flags):
+        raise ValueError("flags has something that is not text")
+    return tuple(flags)
 
 
 def _times(row: Mapping[str, Any], name: str) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from latency_db.correlate import (
 from latency_db.errors import InputError, PredictionError
 from latency_db.keys import OpSpec
 from latency_db.predict import Prediction, missing, predict
-from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, from_row, stored_row
+from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, stored_row
 
 DEFAULT_BOUND = 0.993
 """The paper's r: what measuring aims to be able to judge where no bound is given."""
@@ -255,7 +255,7 @@ def _calibration(validator: _Validator, run_id: int) -> Calibration:
     if not validator.calibrating:
         return Calibration.identity()
     if validator.row is not None:
-        return from_row(validator.row)
+        return validator.row.calibration()
     fitted = calibrate(validator.campaign, validator.calibrating, validator.operators, validator.networks, run_id)
     if fitted is None:
         raise PredictionError(

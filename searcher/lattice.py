@@ -1,16 +1,13 @@
-"""The lattice of cells (s, layer), and walking back through it (sections 3.1 and 3.4 of FasterSeg). No torch here."""
+"""Architectures out of the lattice of cells: walking back and sampling (sections 3.1, 3.4 of FasterSeg). No torch."""
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from latency_db.lattice import CellKey, Lattice
 from trainer.architecture import CELL_OPERATORS, Branch, Cell
-
-CellKey = tuple[int, int]
-"""(s, layer)."""
 
 
 @dataclass(frozen=True)
@@ -29,41 +26,11 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """Which cells exist.
+class FasterSegLattice(Lattice):
+    """The lattice of FasterSeg, whose cells become those of an architecture."""
 
-    A cell (s, l) exists from the layer on at which s can first be reached: scale number i from layer i.
-    """
-
-    layers: int
-    scales: tuple[int, ...]
-    chis: tuple[int, ...]
-    branches: int
-
-    def cells(self) -> tuple[CellKey, ...]:
-        """Every cell, layer by layer, fine to coarse."""
-        return tuple(
-            (s, layer) for layer in range(self.layers) for index, s in enumerate(self.scales) if layer >= index
-        )
-
-    def is_last(self, cell: CellKey) -> bool:
-        """Whether the cell is in the last layer: no width of its own, no skip."""
-        return cell[1] == self.layers - 1
-
-    def operators(self, cell: CellKey) -> tuple[str, ...]:
-        """The operators that the cell chooses from."""
-        return tuple(op for op in CELL_OPERATORS if op != "skip" or not self.is_last(cell))
-
-    def predecessors(self, cell: CellKey) -> tuple[bool, ...]:
-        """The values that ``Choice.downsampled`` can take: from the finer scale (True), from its own (False)."""
-        s, layer = cell
-        index = self.scales.index(s)
-        own = layer > index or index == 0
-        return ((True,) if index > 0 else ()) + ((False,) if own else ())
-
-    def branch_sets(self) -> tuple[tuple[int, ...], ...]:
-        """Every set of final scales, each fine to coarse."""
-        return tuple(itertools.combinations(self.scales, self.branches))
+    ops: tuple[str, ...] = CELL_OPERATORS
+    skip: str | None = "skip"
 
     def walk_back(self, choices: Mapping[CellKey, Choice], final: int) -> Branch:
         """The branch that ends at scale ``final``: from its last cell, each cell's predecessor in turn.

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latency_db.keys import MERGE, UPSAMPLE, ImageSize, OpSpec
+from latency_db.lattice import CellKey, LatticeSpecs
 from latency_db.space import Decomposition
-from searcher.lattice import Lattice
-from trainer.architecture import CELL_OPERATORS, FINEST, OUTPUTS, Architecture, Branch
+from searcher.frame import lattice_specs
+from searcher.lattice import Choice, FasterSegLattice
+from trainer.architecture import CELL_OPERATORS, FINEST, OUTPUTS, Architecture
 from trainer.builtin import BUILTIN
 from trainer.plan import IMAGE, plan
 
@@ -78,7 +80,7 @@ class FasterSegSpace:
             raise ValueError("head_chi and num_classes are positive")
         if output not in OUTPUTS:
             raise ValueError(f"output={output!r}: one of {', '.join(OUTPUTS)}")
-        self.lattice = Lattice(layers, scales, chis, branches)
+        self.lattice = FasterSegLattice(layers, scales, chis, branches)
         self.stem_widths: tuple[int, int, int] = (stem[0], stem[1], stem[2])
         self.head_chi = head_chi
         self.num_classes = num_classes
@@ -159,12 +161,12 @@ class FasterSegSpace:
 
     def sample(self, rng: random.Random) -> Architecture:
         """All choices uniform and independent, branch sets equally likely; nothing is rejected."""
-        choices, finals = self.lattice.sample(rng)
-        return self._architecture(tuple(self.lattice.walk_back(choices, final) for final in finals))
+        return self.architecture(*self.lattice.sample(rng))
 
-    def _architecture(self, branches: tuple[Branch, ...]) -> Architecture:
+    def architecture(self, choices: Mapping[CellKey, Choice], finals: Iterable[int]) -> Architecture:
+        """What walking back from the cells at the scales ``finals`` gives."""
         return Architecture(
-            branches=branches,
+            branches=tuple(self.lattice.walk_back(choices, final) for final in finals),
             stem_widths=self.stem_widths,
             head_chi=self.head_chi,
             num_classes=self.num_classes,
@@ -179,6 +181,18 @@ class FasterSegSpace:
             edges=tuple(
                 (source, index) for index, step in enumerate(steps) for source in step.inputs if source != IMAGE
             ),
+        )
+
+    def lattice_specs(self, image: ImageSize, batch: int = 1) -> LatticeSpecs:
+        """The lattice as data, with the operators that its choices stand for."""
+        return lattice_specs(
+            self.lattice,
+            image=image,
+            batch=batch,
+            stem_widths=self.stem_widths,
+            head_chi=self.head_chi,
+            num_classes=self.num_classes,
+            output=self.output,
         )
 
     def build_operator(self, spec: OpSpec) -> nn.Module:

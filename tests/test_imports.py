@@ -35,6 +35,7 @@ LIGHT = (
     "latency_db.session",
     "latency_db.space",
     "latency_db.store",
+    "latency_db.table",
     "searcher.cli",
     "trainer.cli",
 )

@@ -86,6 +86,9 @@ class PlainConvSpace:
         )
         return Decomposition(specs=specs, edges=tuple(pairwise(range(len(specs)))))
 
+    def lattice_specs(self, image: ImageSize, batch: int = 1) -> None:
+        """A chain is no lattice: it is profiled, validated and predicted, but has no relaxed latency."""
+
     def build_operator(self, spec: OpSpec) -> nn.Module:
         """Convolution and ReLU, in eval mode."""
         from torch import nn

@@ -8,10 +8,13 @@ from latency_db import __version__
 from latency_db.cli.database import db
 from latency_db.cli.doctor import doctor
 from latency_db.cli.errors import OneLineErrors
+from latency_db.cli.fit import fit
 from latency_db.cli.listing import backends_command, devices, spaces_command, targets
 from latency_db.cli.operators import operators
+from latency_db.cli.predict import predict
 from latency_db.cli.profile import profile
 from latency_db.cli.query import query
+from latency_db.cli.sensitivity import sensitivity
 from latency_db.cli.transfer import export, import_group
 from latency_db.cli.validate import validate
 
@@ -33,6 +36,9 @@ def main(db: str | None, debug: bool) -> None:
 for command in (
     profile,
     validate,
+    predict,
+    sensitivity,
+    fit,
     query,
     operators,
     targets,

@@ -69,3 +69,40 @@ def _add(name: str, what: str) -> None:
 _add("csv", "a CSV file")
 _add("json", "a JSON file")
 _add("parquet", "a Parquet file")
+
+
+@import_group.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--device", default="1080ti", show_default=True, help="Device slug to file the latencies under.")
+@json_option
+@click.pass_context
+def fasterseg(ctx: click.Context, file: Path, device: str, as_json: bool) -> None:
+    """Import FILE, the latency table that FasterSeg's authors published as latency_lookup_table.npy.
+
+    It holds the operators of the space fasterseg for an image of 1024x2048 on a GTX 1080 Ti under TensorRT 5.1.5.
+    The file is a pickle, and it is read without executing anything in it.
+    """
+    from latency_db.importers import fasterseg as importer
+
+    result = importer.load(open_store(ctx), file, device)
+    target = result.target
+    if as_json:
+        print_json(
+            {
+                "file": str(file),
+                "rows": result.rows,
+                "added": result.added,
+                "target": {
+                    "device": target.device,
+                    "backend": target.backend,
+                    "runtime_version": target.runtime_version,
+                    "precision": target.precision,
+                    "settings": dict(target.settings),
+                },
+            }
+        )
+    else:
+        click.echo(
+            f"{file}: {result.rows} rows, {result.added} of them new, "
+            f"of {target.device} ({target.backend} {target.runtime_version}, {target.precision})"
+        )

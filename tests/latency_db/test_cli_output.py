@@ -110,7 +110,7 @@ def test_a_missed_bound_is_exit_code_1_and_still_a_document(world: World, databa
 def test_lists(database: Path) -> None:
     assert {row["backend"] for row in document(database, "backends")} >= {"ort", "torch"}
     (space,) = (row for row in document(database, "spaces") if row["space"] == "fasterseg")
-    assert space["builtin"] == ["fasterseg-student"] and space["settings"]["layers"] == 16
+    assert space["builtin"] == ["fasterseg-student", "fasterseg-student-32-8"] and space["settings"]["layers"] == 16
     assert document(database, "targets") == document(database, "devices") == []
 
 

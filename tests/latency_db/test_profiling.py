@@ -18,7 +18,7 @@ from latency_db import campaign as campaigns
 from latency_db.campaign import CALIBRATION_SEED, Campaign
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
-from latency_db.profiling import from_row, profile, select, stored_row
+from latency_db.profiling import profile, select, stored_row
 from latency_db.recording import JobKey
 from latency_db.store import Store
 from searcher.space import FasterSegSpace
@@ -197,7 +197,7 @@ def test_calibrations_are_versions_of_the_target(machine: Campaign) -> None:
     assert row is not None and (row.version, row.run_id) == (2, again.run_id)
     row = stored_row(machine)
     assert row is not None
-    kept = from_row(row)
+    kept = row.calibration()
     assert kept is not None and again.calibration is not None
     assert kept.to_terms() == again.calibration.to_terms()
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 from scipy import stats
 
-from searcher.lattice import CellKey, Choice, Lattice
+from searcher.lattice import CellKey, Choice, FasterSegLattice
 from trainer.architecture import Cell
 
-LATTICE = Lattice(16, (8, 16, 32), (4, 6, 8, 10, 12), 2)
+LATTICE = FasterSegLattice(16, (8, 16, 32), (4, 6, 8, 10, 12), 2)
 
 
 def draws(count: int = 3000) -> list[tuple[dict[CellKey, Choice], tuple[int, ...]]]:
@@ -27,7 +27,7 @@ DRAWS = draws()
 
 @pytest.mark.parametrize(("layers", "scales", "count"), [(16, 3, 16 + 15 + 14), (4, 2, 4 + 3), (3, 3, 3 + 2 + 1)])
 def test_a_scale_exists_from_where_it_can_first_be_reached(layers: int, scales: int, count: int) -> None:
-    lattice = Lattice(layers, (8, 16, 32)[:scales], (4,), 1)
+    lattice = FasterSegLattice(layers, (8, 16, 32)[:scales], (4,), 1)
     cells = lattice.cells()
     assert len(cells) == len(set(cells)) == count
     assert all(layer >= lattice.scales.index(s) for s, layer in cells)
@@ -46,7 +46,7 @@ def test_predecessors_of_a_cell() -> None:
     assert set(LATTICE.predecessors((32, 3))) == {True, False}
 
 
-def paths(lattice: Lattice, cell: CellKey) -> Iterator[tuple[CellKey, ...]]:
+def paths(lattice: FasterSegLattice, cell: CellKey) -> Iterator[tuple[CellKey, ...]]:
     """Every way back from a cell to the stem."""
     s, layer = cell
     if layer == 0:
@@ -71,11 +71,11 @@ def test_there_are_as_many_paths_as_the_paper_counts() -> None:
 
 def test_branch_sets() -> None:
     assert LATTICE.branch_sets() == ((8, 16), (8, 32), (16, 32))
-    assert Lattice(4, (8, 16, 32), (4,), 3).branch_sets() == ((8, 16, 32),)
+    assert FasterSegLattice(4, (8, 16, 32), (4,), 3).branch_sets() == ((8, 16, 32),)
 
 
 def test_walking_back_follows_each_cells_choice() -> None:
-    lattice = Lattice(4, (8, 16), (4, 6), 1)
+    lattice = FasterSegLattice(4, (8, 16), (4, 6), 1)
     choices = {cell: Choice("conv", None if cell[1] == 3 else 4, False) for cell in lattice.cells()}
     choices[8, 1] = Choice("zoomed_conv", 6, False)
     choices[16, 2] = Choice("conv_x2", 4, True)
@@ -90,7 +90,7 @@ def test_walking_back_follows_each_cells_choice() -> None:
 
 
 def test_a_skip_vanishes_at_stride_1_only() -> None:
-    lattice = Lattice(3, (8, 16), (4,), 1)
+    lattice = FasterSegLattice(3, (8, 16), (4,), 1)
     choices = {cell: Choice("skip", 4, False) for cell in lattice.cells() if cell[1] < 2}
     choices |= {(8, 2): Choice("conv", None, False), (16, 2): Choice("conv", None, False)}
     choices[16, 1] = Choice("skip", 4, True)

@@ -1,0 +1,190 @@
+"""A kind of a device model as JSON values, and back. What comes back is checked: the file may be anyone's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+from latency_db._device_features import feature_names, sizes
+from latency_db._device_kind import CrossValidation, Form, KindModel
+from latency_db.keys import ImageSize, OpSpec
+
+_ROW = ("s", "c_in", "c_out", "image_height", "image_width", "batch", "branches")
+_KEYS = ("op", "stride", "form", "n", "intercept", "coefficients", "ranges", "rows", "cross_validation")
+LARGEST = 2**31 - 1
+"""As many as a database holds in a whole number."""
+
+
+def kind_to_json(kind: KindModel) -> dict[str, Any]:
+    """JSON values only."""
+    errors = kind.errors
+    return {
+        "op": kind.op,
+        "stride": kind.stride,
+        "form": kind.form,
+        "n": kind.n,
+        "intercept": kind.intercept,
+        "coefficients": dict(kind.coefficients),
+        "ranges": {name: list(bounds) for name, bounds in kind.ranges.items()},
+        "rows": [[*_row(spec), latency_ms] for spec, latency_ms in sorted(kind.rows.items())],
+        "cross_validation": None
+        if errors is None
+        else {
+            "folds": errors.folds,
+            "n": errors.n,
+            "median": errors.median,
+            "mean": errors.mean,
+            "half_width_95": errors.half_width_95,
+        },
+    }
+
+
+def _row(spec: OpSpec) -> list[int]:
+    return [spec.s, spec.c_in, spec.c_out, spec.image.height, spec.image.width, spec.batch, spec.branches]
+
+
+def kind_from_json(document: object) -> KindModel:
+    """Read what :func:`kind_to_json` wrote.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    found = mapping(document, "a kind", _KEYS)
+    op, stride = text(found, "op"), whole(found, "stride", 1)
+    form, n = _form(found["form"]), whole(found, "n", 0)
+    rows = _rows(found["rows"], op, stride)
+    coefficients = {
+        str(name): number(value, f"coefficient {name}") for name, value in mapping(found["coefficients"]).items()
+    }
+    ranges = _ranges(mapping(found["ranges"]))
+    intercept = number(found["intercept"], "intercept")
+    unknown = sorted({*coefficients} - {*feature_names(op)}) + sorted({*ranges} - {*_size_names(op)})
+    if unknown:
+        raise ValueError(f"{op} has no feature {unknown[0]!r}")
+    if form == "rows":
+        if not rows or coefficients or ranges or n:
+            raise ValueError(f"{op}: the form 'rows' has rows and nothing else")
+    elif n < 1 or {*ranges} != {*_size_names(op)}:
+        raise ValueError(f"{op}: the form {form!r} needs n, and a range for {', '.join(_size_names(op))}")
+    if form == "costs" and min(intercept, *coefficients.values()) < 0:
+        raise ValueError(f"{op}: a cost is negative")
+    return KindModel(
+        op=op,
+        stride=stride,
+        form=form,
+        n=n,
+        intercept=intercept,
+        coefficients=coefficients,
+        ranges=ranges,
+        rows=rows,
+        errors=_errors(found["cross_validation"]),
+    )
+
+
+def _size_names(op: str) -> tuple[str, ...]:
+    return tuple(sizes(OpSpec(op, 1, 1, 1, 1, ImageSize(64, 64))))
+
+
+def _form(value: object) -> Form:
+    for form in get_args(Form):
+        if value == form:
+            return cast("Form", form)
+    raise ValueError(f"the form {value!r} is none of {', '.join(get_args(Form))}")
+
+
+def _ranges(found: Mapping[str, object]) -> dict[str, tuple[float, float]]:
+    ranges = {}
+    for name, bounds in found.items():
+        if not isinstance(bounds, list) or len(bounds) != 2:
+            raise ValueError(f"the range of {name} is not two numbers")
+        least, most = (number(bound, f"the range of {name}") for bound in bounds)
+        if not 0 <= least <= most:
+            raise ValueError(f"the range of {name} is from {least} to {most}")
+        ranges[name] = (least, most)
+    return ranges
+
+
+def _rows(found: object, op: str, stride: int) -> dict[OpSpec, float]:
+    if not isinstance(found, list):
+        raise ValueError("rows is not a list")
+    rows: dict[OpSpec, float] = {}
+    for row in found:
+        if not isinstance(row, list) or len(row) != len(_ROW) + 1:
+            raise ValueError(f"a row is not {', '.join(_ROW)} and a latency in ms")
+        values = dict(zip(_ROW, row[:-1], strict=True))
+        s, c_in, c_out, height, width, batch, branches = (whole(values, name, 1) for name in _ROW)
+        spec = OpSpec(op, s, c_in, c_out, stride, ImageSize(height, width), batch, branches)
+        latency_ms = number(row[-1], f"the latency of {spec.name}")
+        if latency_ms <= 0 or spec in rows:
+            raise ValueError(f"{spec.name} is there twice, or its latency is not positive")
+        rows[spec] = latency_ms
+    return rows
+
+
+def _errors(found: object) -> CrossValidation | None:
+    if found is None:
+        return None
+    values = mapping(found, "cross_validation", ("folds", "n", "median", "mean", "half_width_95"))
+    median, mean, half_width = (number(values[name], name) for name in ("median", "mean", "half_width_95"))
+    if min(median, mean, half_width) < 0:
+        raise ValueError("cross_validation has a negative error")
+    return CrossValidation(
+        folds=whole(values, "folds", 2),
+        n=whole(values, "n", 1),
+        median=median,
+        mean=mean,
+        half_width_95=half_width,
+    )
+
+
+# What any JSON value is held to.
+
+
+def mapping(value: object, what: str = "a value", keys: tuple[str, ...] | None = None) -> Mapping[str, object]:
+    """The value, found to be an object; with exactly these keys where they are named.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not an object")
+    if keys is not None and {*value} != {*keys}:
+        odd = sorted({*keys} - {*value}) or sorted({*value} - {*keys})
+        raise ValueError(f"{what}: {', '.join(map(repr, odd))} {'is missing' if {*keys} - {*value} else 'is too much'}")
+    return value
+
+
+def text(found: Mapping[str, object], name: str) -> str:
+    """The text of that name.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = found[name]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is {value!r}, not text")
+    return value
+
+
+def whole(found: Mapping[str, object], name: str, least: int) -> int:
+    """The whole number of that name.
+
+    Raises:
+        ValueError: it is none, or below the least.
+    """
+    value = found[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+        raise ValueError(f"{name} is {value!r}, not a whole number from {least}")
+    return value
+
+
+def number(value: object, what: str) -> float:
+    """A finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        return float(value)
+    raise ValueError(f"{what} is {value!r}, not a finite number")

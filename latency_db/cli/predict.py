@@ -1,0 +1,162 @@
+"""``latency-db predict``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latency_db.cli.common import json_option, print_json, print_table
+from latency_db.cli.table import load_table, table_options
+from latency_db.errors import InputError
+from latency_db.keys import ImageSize
+
+if TYPE_CHECKING:
+    from latency_db.predict import Prediction
+    from latency_db.space import Architecture, Space
+    from latency_db.table import LatencyTable
+
+
+@click.command()
+@click.argument("architecture", metavar="ARCH")
+@table_options
+@click.option("--breakdown", is_flag=True, help="List every operator with its share.")
+@json_option
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    architecture: str,
+    device: str,
+    backend_name: str | None,
+    space_name: str,
+    space_settings: tuple[str, ...],
+    batch: int,
+    image: ImageSize,
+    predict_missing: bool,
+    extrapolate: bool,
+    breakdown: bool,
+    as_json: bool,
+) -> None:
+    """Predict the latency of a network on a device.
+
+    ARCH is the JSON file of an architecture, or the name of one that the space has built in (fasterseg-student).
+    """
+    from latency_db import spaces
+
+    space = spaces.create(space_name, **spaces.parse_settings(space_settings))
+    decomposition = space.decompose(read_architecture(space, architecture), image, batch)
+    table = load_table(
+        ctx,
+        space,
+        device=device,
+        backend_name=backend_name,
+        image=image,
+        batch=batch,
+        predict_missing=predict_missing,
+        extrapolate=extrapolate,
+        specs=decomposition.specs,
+    )
+    prediction = table.predict(decomposition)
+    if as_json:
+        print_json(_document(architecture, table, prediction, breakdown))
+    else:
+        _print(architecture, table, prediction, breakdown)
+
+
+def read_architecture(space: Space, named: str) -> Architecture:
+    """A built-in architecture by name, or one from a JSON file.
+
+    Raises:
+        InputError: neither a name nor a readable file of an architecture.
+    """
+    builtin = space.builtin()
+    if named in builtin:
+        return builtin[named]
+    path = Path(named)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(builtin)) or "none"
+        raise InputError(
+            f"there is no file {named}, and no built-in architecture of that name; there are: {known}"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read {named}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{named} is not JSON: {error}") from None
+    try:
+        return space.from_json(document)
+    except ValueError as error:
+        raise InputError(f"{named}: {error}") from None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _document(architecture: str, table: LatencyTable, prediction: Prediction, breakdown: bool) -> dict[str, Any]:
+    provenances = Counter(table.provenance[table.position(part.spec)] for part in prediction.parts)
+    document: dict[str, Any] = {
+        "architecture": architecture,
+        "device": table.device,
+        "target": table.target,
+        "image_size": str(table.image),
+        "batch": table.batch,
+        "latency_ms": prediction.latency_ms,
+        "fps": 1e3 * table.batch / prediction.latency_ms,
+        "rel_ci": _number(prediction.rel_ci),
+        "operators_ms": prediction.latency_ms - prediction.pairs_ms,
+        "pairs_ms": prediction.pairs_ms,
+        "calibration": table.calibration.method,
+        "provenance": dict(provenances),
+    }
+    if breakdown:
+        document["operators"] = [
+            {
+                "operator": part.spec.name,
+                "op": part.spec.op,
+                "s": part.spec.s,
+                "c_in": part.spec.c_in,
+                "c_out": part.spec.c_out,
+                "stride": part.spec.stride,
+                "latency_ms": part.latency_ms,
+                "share": part.latency_ms / prediction.latency_ms,
+                "rel_ci": _number(part.rel_ci),
+                "provenance": table.provenance[table.position(part.spec)],
+            }
+            for part in prediction.parts
+        ]
+    return document
+
+
+def _print(architecture: str, table: LatencyTable, prediction: Prediction, breakdown: bool) -> None:
+    if breakdown:
+        print_table(
+            ("operator", "latency_ms", "share", "±95%", "provenance"),
+            [
+                (
+                    part.spec.name,
+                    f"{part.latency_ms:.4f}",
+                    f"{part.latency_ms / prediction.latency_ms:.1%}",
+                    _interval(part.rel_ci),
+                    table.provenance[table.position(part.spec)],
+                )
+                for part in prediction.parts
+            ],
+        )
+        if prediction.pairs_ms:
+            click.echo(f"adjacent pairs: {prediction.pairs_ms:+.4f} ms")
+        click.echo()
+    fps = 1e3 * table.batch / prediction.latency_ms
+    click.echo(f"{architecture} at {table.image} on {table.target}")
+    click.echo(f"{prediction.latency_ms:.4f} ms ({fps:.1f} FPS), {_interval(prediction.rel_ci, 'of its operators')}")
+
+
+def _interval(rel_ci: float, what: str = "") -> str:
+    if not math.isfinite(rel_ci):
+        return "uncertainty unknown" if what else "-"
+    return f"±{rel_ci:.1%} {what}".rstrip()

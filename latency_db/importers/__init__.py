@@ -1,0 +1,1 @@
+"""Latencies that others published, each from the file as they published it. Nothing in such a file is executed."""

@@ -1,0 +1,275 @@
+"""One target's latencies for one space at one image size, loaded once. No torch here."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.samples import Estimate, estimates
+from latency_db import spaces
+from latency_db.calibrate import Calibration, PairKey
+from latency_db.errors import NotFoundError, PredictionError
+from latency_db.keys import ImageSize, OpSpec
+from latency_db.predict import Prediction, predict
+from latency_db.rows import SpecSeries, TargetRow
+from latency_db.space import Decomposition, Space
+from latency_db.store import Store
+
+if TYPE_CHECKING:
+    from latency_db.device_model import DeviceModel
+
+Array = NDArray[np.float64]
+MEASURED, PREDICTED = "measured", "predicted"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatencyTable:
+    """Latencies of one target, immutable.
+
+    Attributes:
+        device: its slug.
+        target: for people: all that tells it from another target.
+        space: what the operators belong to, with its settings.
+        image: network's input size.
+        batch: images at once.
+        specs: the operators, sorted.
+        latencies_ms: (n,) read-only; each operator timed alone.
+        rel_ci: (n,) read-only; half-width of the 95% interval over the latency, NaN where nothing is known of it.
+        provenance: (n,) measured, imported or predicted.
+        calibration: from operators timed alone to networks.
+        reference_ms: what one unit of the calibration's pair terms is; 1 where there is no reference.
+    """
+
+    device: str
+    target: str
+    space: Space
+    image: ImageSize
+    batch: int
+    specs: tuple[OpSpec, ...]
+    latencies_ms: Array
+    rel_ci: Array
+    provenance: tuple[str, ...]
+    calibration: Calibration
+    reference_ms: float
+
+    def __post_init__(self) -> None:
+        # A view would still change with what it is a view of.
+        for name in ("latencies_ms", "rel_ci"):
+            copied = np.array(getattr(self, name), dtype=np.float64)
+            copied.flags.writeable = False
+            object.__setattr__(self, name, copied)
+        n = len(self.specs)
+        if not (self.latencies_ms.shape == self.rel_ci.shape == (n,) and len(self.provenance) == n):
+            raise ValueError("specs, latencies_ms, rel_ci and provenance are not of one length")
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        device: str,
+        backend: str | None = None,
+        settings: Mapping[str, object] | None = None,
+        space: Space | str = "fasterseg",
+        image: ImageSize | str = "1024x2048",
+        batch: int = 1,
+        specs: Iterable[OpSpec] | None = None,
+        store: Store | None = None,
+        db: str | None = None,
+        predict_missing: bool = False,
+        extrapolate: bool = False,
+    ) -> LatencyTable:
+        """Read one target's table.
+
+        Where the database has no target of the device at all, the model that is shipped for it answers, if there is
+        one. Wherever predicted latencies are used, one line of log (a warning) says so.
+
+        Args:
+            device: its slug, or eight or more digits of a target's key.
+            backend: where the device has several.
+            settings: of the backend, where several targets differ in them.
+            space: the space or its name (with its default settings).
+            image: network's input size.
+            batch: images at once.
+            specs: only these operators; all of the space's if None.
+            store: the database, left open.
+            db: the database's URL or path, where ``store`` is not given.
+            predict_missing: fill what the database lacks by a model fitted to what it has.
+            extrapolate: let a model answer outside the range it was fitted on.
+
+        Raises:
+            NotFoundError: no such device, and no model of it.
+            AmbiguousTargetError: several targets match.
+            PredictionError: a latency is missing, or out of a model's range.
+        """
+        bound = spaces.create(space) if isinstance(space, str) else space
+        size = ImageSize.parse(image) if isinstance(image, str) else image
+        wanted = tuple(sorted(set(specs))) if specs is not None else tuple(bound.specs(size, batch))
+        with Store.open(db) if store is None else nullcontext(store) as opened:
+            row: TargetRow | None
+            model: DeviceModel | None = None
+            series: dict[OpSpec, SpecSeries] = {}
+            calibration = Calibration.identity()
+            try:
+                row = opened.resolve_target(device, backend, settings)
+            except NotFoundError:
+                row, model = None, _shipped(device, backend)
+                if model is None:
+                    raise
+            if row is not None:
+                series = opened.visit_ratios(row.id, image=size, batch=batch)
+                calibration = _calibration(opened, row, bound, size, batch)
+        found = {spec: series[spec] for spec in wanted if spec in series}
+        missing = [spec for spec in wanted if spec not in series]
+        if row is not None and missing:
+            if not predict_missing:
+                raise _lacking(row, bound, size, batch, wanted, missing)
+            model = _fitted(row, series)
+        known = _latencies(row, found)
+        if missing:
+            assert model is not None
+            known |= {
+                spec: (model.latency_ms(spec, extrapolate=extrapolate), model.rel_error(spec), PREDICTED)
+                for spec in missing
+            }
+        table = cls(
+            device=row.target.device if row is not None else device,
+            target=row.line if row is not None else f"{device}: the shipped model (predicted)",
+            space=bound,
+            image=size,
+            batch=batch,
+            specs=wanted,
+            latencies_ms=np.array([known[spec][0] for spec in wanted]),
+            rel_ci=np.array([known[spec][1] for spec in wanted]),
+            provenance=tuple(known[spec][2] for spec in wanted),
+            calibration=calibration,
+            reference_ms=row.reference_ms if row is not None and row.reference_ms is not None else 1.0,
+        )
+        table._announce(shipped=row is None)
+        return table
+
+    def _announce(self, *, shipped: bool) -> None:
+        """One line where latencies are predicted: nobody should take them for measured ones unawares."""
+        predicted = self.provenance.count(PREDICTED)
+        if shipped:
+            _log.warning("%s: no latency is stored; the model that is shipped for it predicts them", self.device)
+        elif predicted:
+            _log.warning("%s: %d of %d operator latencies are predicted", self.device, predicted, len(self.specs))
+
+    @cached_property
+    def _index(self) -> dict[OpSpec, int]:
+        return {spec: index for index, spec in enumerate(self.specs)}
+
+    def position(self, spec: OpSpec) -> int:
+        """Where the operator is in ``specs``.
+
+        Raises:
+            PredictionError: the table does not have it.
+        """
+        index = self._index.get(spec)
+        if index is None:
+            raise PredictionError(
+                f"the table of {self.device} at {self.image} has no {spec.name}",
+                hint="it was loaded for another space, other settings or another size",
+            )
+        return index
+
+    @cached_property
+    def in_network_ms(self) -> Array:
+        """(n,) read-only: what each operator adds to a network, by the calibration."""
+        scaled = np.array(
+            [
+                self.calibration.operator_ratio(spec, latency)
+                for spec, latency in zip(self.specs, self.latencies_ms.tolist(), strict=True)
+            ]
+        )
+        scaled.flags.writeable = False
+        return scaled
+
+    def pair_ms(self, pair: PairKey) -> float:
+        """What the calibration adds for two adjacent operators; 0 for a pair that it has no term for."""
+        return self.calibration.pair_terms.get(pair, 0.0) * self.reference_ms
+
+    def predict(self, decomposition: Decomposition) -> Prediction:
+        """The latency of one network: the sum over its operators and the pair terms.
+
+        Raises:
+            PredictionError: an operator that the table does not have.
+        """
+        ratios = {}
+        for spec in set(decomposition.specs):
+            index = self.position(spec)
+            ratios[spec] = Estimate(
+                value=float(self.latencies_ms[index]) / self.reference_ms, rel_ci=float(self.rel_ci[index]), visits=1
+            )
+        return predict(decomposition, ratios, self.calibration, self.reference_ms)
+
+
+_Known = tuple[float, float, str]
+"""(ms, relative half-width of the interval, provenance)."""
+
+
+def _latencies(row: TargetRow | None, series: Mapping[OpSpec, SpecSeries]) -> dict[OpSpec, _Known]:
+    if row is None:
+        return {}
+    unit = {spec: _unit(row, one) for spec, one in series.items()}
+    visits: list[Sequence[float]] = [
+        one.ratios if unit[spec] is not None else one.latencies_ms for spec, one in series.items()
+    ]
+    values, rel_ci = estimates(visits)
+    known = {}
+    for spec, value, interval in zip(series, values.tolist(), rel_ci.tolist(), strict=True):
+        # One visit, or one imported value, says nothing of how sure it is.
+        sure = interval if math.isfinite(interval) else math.nan
+        known[spec] = (value * (unit[spec] or 1.0), sure, series[spec].provenance)
+    return known
+
+
+def _unit(row: TargetRow, series: SpecSeries) -> float | None:
+    """What one unit of the ratios is in ms; None where the latencies are in ms themselves."""
+    return row.reference_ms if series.provenance == MEASURED and series.ratios else None
+
+
+def _calibration(store: Store, row: TargetRow, space: Space, image: ImageSize, batch: int) -> Calibration:
+    found = store.calibration(row.id, space.name, spaces.digest(space), image, batch)
+    return Calibration.identity() if found is None else found.calibration()
+
+
+def _shipped(device: str, backend: str | None) -> DeviceModel | None:
+    from latency_db.device_model import shipped
+
+    return shipped(device) if backend is None else None
+
+
+def _fitted(row: TargetRow, series: Mapping[OpSpec, SpecSeries]) -> DeviceModel:
+    from latency_db.device_model import fit
+
+    known = _latencies(row, series)
+    own = {spec: latency_ms for spec, (latency_ms, _, provenance) in known.items() if provenance != PREDICTED}
+    if not own:
+        raise PredictionError(f"{row.target.device} has no latencies at this image size to fit a model to")
+    return fit(own, device=row.target.device, fitted_to=row.line)
+
+
+def _lacking(
+    row: TargetRow, space: Space, image: ImageSize, batch: int, wanted: Sequence[OpSpec], missing: Sequence[OpSpec]
+) -> PredictionError:
+    target = row.target
+    command = f"latency-db profile --backend {target.backend} --device {target.device} --image-size {image}"
+    if space.name != "fasterseg":
+        command += f" --space {space.name}"
+    if batch != 1:
+        command += f" --batch {batch}"
+    return PredictionError(
+        f"{target.device} has no latency for {len(missing)} of {len(wanted)} operators at {image}, "
+        f"the first of them {missing[0].name}",
+        hint=f"measure them: {command}; or ask for predicted ones: --predict-missing",
+    )
