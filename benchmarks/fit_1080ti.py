@@ -112,7 +112,7 @@ def main() -> None:
             "form": kind.form,
             "n": kind.n,
             "repeated": len(kind.rows),
-            "coefficients": len(kind.coefficients),
+            "coefficients": len(kind.inside.coefficients) if kind.inside else 0,
             "cv_median": kind.errors.median if kind.errors else None,
             "cv_mean": kind.errors.mean if kind.errors else None,
             "cv_half_width_95": kind.errors.half_width_95 if kind.errors else None,

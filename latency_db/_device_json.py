@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from latency_db._device_features import feature_names, sizes
-from latency_db._device_kind import CrossValidation, Form, KindModel
+from latency_db._device_kind import CrossValidation, Form, Formula, KindModel
 from latency_db.keys import ImageSize, OpSpec
 
 _ROW = ("s", "c_in", "c_out", "image_height", "image_width", "batch", "branches")
-_KEYS = ("op", "stride", "form", "n", "intercept", "coefficients", "ranges", "rows", "cross_validation")
+_KEYS = ("op", "stride", "n", "inside", "outside", "ranges", "rows", "cross_validation")
 LARGEST = 2**31 - 1
 """As many as a database holds in a whole number."""
 
@@ -22,10 +22,9 @@ def kind_to_json(kind: KindModel) -> dict[str, Any]:
     return {
         "op": kind.op,
         "stride": kind.stride,
-        "form": kind.form,
         "n": kind.n,
-        "intercept": kind.intercept,
-        "coefficients": dict(kind.coefficients),
+        "inside": _formula_to_json(kind.inside),
+        "outside": _formula_to_json(kind.outside),
         "ranges": {name: list(bounds) for name, bounds in kind.ranges.items()},
         "rows": [[*_row(spec), latency_ms] for spec, latency_ms in sorted(kind.rows.items())],
         "cross_validation": None
@@ -40,6 +39,12 @@ def kind_to_json(kind: KindModel) -> dict[str, Any]:
     }
 
 
+def _formula_to_json(formula: Formula | None) -> dict[str, Any] | None:
+    if formula is None:
+        return None
+    return {"form": formula.form, "intercept": formula.intercept, "coefficients": dict(formula.coefficients)}
+
+
 def _row(spec: OpSpec) -> list[int]:
     return [spec.s, spec.c_in, spec.c_out, spec.image.height, spec.image.width, spec.batch, spec.branches]
 
@@ -51,35 +56,42 @@ def kind_from_json(document: object) -> KindModel:
         ValueError: what is wrong.
     """
     found = mapping(document, "a kind", _KEYS)
-    op, stride = text(found, "op"), whole(found, "stride", 1)
-    form, n = _form(found["form"]), whole(found, "n", 0)
+    op, stride, n = text(found, "op"), whole(found, "stride", 1), whole(found, "n", 0)
     rows = _rows(found["rows"], op, stride)
-    coefficients = {
-        str(name): number(value, f"coefficient {name}") for name, value in mapping(found["coefficients"]).items()
-    }
-    ranges = _ranges(mapping(found["ranges"]))
-    intercept = number(found["intercept"], "intercept")
-    unknown = sorted({*coefficients} - {*feature_names(op)}) + sorted({*ranges} - {*_size_names(op)})
-    if unknown:
-        raise ValueError(f"{op} has no feature {unknown[0]!r}")
-    if form == "rows":
-        if not rows or coefficients or ranges or n:
-            raise ValueError(f"{op}: the form 'rows' has rows and nothing else")
-    elif n < 1 or {*ranges} != {*_size_names(op)}:
-        raise ValueError(f"{op}: the form {form!r} needs n, and a range for {', '.join(_size_names(op))}")
-    if form == "costs" and min(intercept, *coefficients.values()) < 0:
-        raise ValueError(f"{op}: a cost is negative")
+    ranges = _ranges(mapping(found["ranges"], "ranges"))
+    inside, outside = (_formula(found[name], op) for name in ("inside", "outside"))
+    if inside is None or outside is None:
+        if inside is not outside or not rows or ranges or n:
+            raise ValueError(f"{op}: without formulas a kind has rows and no ranges")
+    elif outside.form != "costs" or n < 1 or {*ranges} != {*_size_names(op)}:
+        raise ValueError(f"{op}: outside is costs, n is not 0, and there is a range for {', '.join(_size_names(op))}")
     return KindModel(
         op=op,
         stride=stride,
-        form=form,
         n=n,
-        intercept=intercept,
-        coefficients=coefficients,
+        inside=inside,
+        outside=outside,
         ranges=ranges,
         rows=rows,
         errors=_errors(found["cross_validation"]),
     )
+
+
+def _formula(document: object, op: str) -> Formula | None:
+    if document is None:
+        return None
+    found = mapping(document, "a formula", ("form", "intercept", "coefficients"))
+    form, intercept = _form(found["form"]), number(found["intercept"], "intercept")
+    coefficients = {
+        name: number(value, f"coefficient {name}")
+        for name, value in mapping(found["coefficients"], "coefficients").items()
+    }
+    unknown = sorted({*coefficients} - {*feature_names(op)})
+    if unknown:
+        raise ValueError(f"{op} has no feature {unknown[0]!r}")
+    if form == "costs" and (min(intercept, *coefficients.values()) < 0 or not any((intercept, *coefficients.values()))):
+        raise ValueError(f"{op}: a cost is negative, or there is none")
+    return Formula(form=form, intercept=intercept, coefficients=coefficients)
 
 
 def _size_names(op: str) -> tuple[str, ...]:
@@ -141,7 +153,7 @@ def _errors(found: object) -> CrossValidation | None:
 # What any JSON value is held to.
 
 
-def mapping(value: object, what: str = "a value", keys: tuple[str, ...] | None = None) -> Mapping[str, object]:
+def mapping(value: object, what: str, keys: tuple[str, ...] | None = None) -> Mapping[str, object]:
     """The value, found to be an object; with exactly these keys where they are named.
 
     Raises:

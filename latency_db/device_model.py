@@ -6,8 +6,9 @@ A kind is an operator at a stride. Its model is one of
 - ``costs``: latency / ms = b₀ + Σ bᵢ xᵢ, no b negative
 - ``rows``: the few latencies there are, and nothing between them
 
-over features xᵢ that follow from the OpSpec alone (:func:`features`). Plain numbers: what a model says does not depend
-on the library that fitted it. No SQL, no torch.
+over features xᵢ that follow from the OpSpec alone (:func:`features`). Outside of what was fitted, and only where it is
+asked to, a model answers by ``costs``. Plain numbers: what it says does not depend on the library that fitted it. No
+SQL, no torch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from latency_db._device_features import Feature, costs_nothing, features, macs
 from latency_db._device_json import kind_from_json, kind_to_json, mapping, text, whole
-from latency_db._device_kind import CrossValidation, Form, KindModel
+from latency_db._device_kind import CrossValidation, Form, Formula, KindModel
 from latency_db.errors import ImportFormatError, InputError, PredictionError
 from latency_db.keys import OpSpec
 
@@ -33,6 +34,7 @@ __all__ = [
     "DeviceModel",
     "Feature",
     "Form",
+    "Formula",
     "KindModel",
     "costs_nothing",
     "features",
@@ -97,7 +99,7 @@ class DeviceModel:
 
         Raises:
             PredictionError: its kind was not fitted; a size of it is outside of what was fitted and it is not to be
-                extrapolated; or extrapolating gives no positive number. The message names the size and what mends it.
+                extrapolated; or what comes out is no positive number. The message names the size and what mends it.
         """
         kind = self.kind(spec)
         refusal = kind.refusal(spec)
@@ -109,7 +111,7 @@ class DeviceModel:
         value = kind.latency_ms(spec)
         if not (math.isfinite(value) and value > 0):
             raise PredictionError(
-                f"{spec.name}: {refusal}; too far from that for the model of {self.device}, which says {value:.3g} ms",
+                f"{spec.name}: the model of {self.device} says {value:.3g} ms, which is no latency",
                 hint="measure it with latency-db profile",
             )
         return value
@@ -225,7 +227,7 @@ def load(path: Path) -> DeviceModel:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except ImportFormatError as error:
         raise ImportFormatError(f"{path}: {error.message}", hint=error.hint) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImportFormatError(f"{path} is not JSON: {error}") from None
 
 

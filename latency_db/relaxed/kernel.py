@@ -102,7 +102,7 @@ class Plan:
             return torch.tensor(np.ascontiguousarray(array), dtype=torch.int64, device=device)
 
         lattice = costs.lattice
-        n_scales, n_ops, n_slots = len(lattice.scales), len(lattice.ops), costs.inputs.size
+        n_scales, n_ops = len(lattice.scales), len(lattice.ops)
         chain = Chain.of(n_scales)
         n_sets, n_moves = len(chain.sets), len(chain.start)
 

@@ -218,11 +218,10 @@ def test_a_kind_that_was_not_fitted_is_refused(model: DeviceModel, one_line: Cal
 
 def test_a_value_that_is_no_latency_is_an_error(model: DeviceModel) -> None:
     document = model.to_json()
-    kind = next(kind for kind in document["kinds"] if kind["form"] == "power" or kind["form"] == "costs")
-    kind |= {"form": "power", "intercept": 1e6}
-    spec = OpSpec(kind["op"], 8, 4000, 4000, kind["stride"], IMAGE)
-    with pytest.raises(PredictionError, match="too far"):
-        DeviceModel.from_json(document).latency_ms(spec, extrapolate=True)
+    kind = next(kind for kind in document["kinds"] if (kind["op"], kind["stride"]) == ("conv", 1))
+    kind["inside"] = {"form": "power", "intercept": 1e6, "coefficients": {}}
+    with pytest.raises(PredictionError, match="says inf ms"):
+        DeviceModel.from_json(document).latency_ms(CONVS[0])
 
 
 # Files
@@ -281,18 +280,24 @@ def _remove(*path: Any) -> Callable[[Any], None]:
         _set("kinds", 0, "op", ""),
         _set("kinds", 0, "stride", 0),
         _set("kinds", 0, "stride", 10**30),
-        _set("kinds", 0, "form", "pickle"),
-        _set("kinds", 0, "form", ["power"]),
-        _set("kinds", 0, "form", "rows"),
         _set("kinds", 0, "n", 0),
         _set("kinds", 0, "n", 1.5),
-        _set("kinds", 0, "intercept", "1"),
-        _set("kinds", 0, "intercept", math.nan),
-        _set("kinds", 0, "intercept", 10**400),
-        _set("kinds", 0, "coefficients", [1.0]),
-        _set("kinds", 0, "coefficients", "no_such_feature", 1.0),
-        _set("kinds", 0, "coefficients", "pixels", None),
-        _set("kinds", 0, "coefficients", "pixels", math.inf),
+        _set("kinds", 0, "inside", None),
+        _set("kinds", 0, "outside", None),
+        _set("kinds", 0, "outside", []),
+        _set("kinds", 0, "outside", {}),
+        _set("kinds", 0, "outside", "form", "power"),
+        _set("kinds", 0, "outside", "intercept", -1.0),
+        _set("kinds", 0, "outside", {"form": "costs", "intercept": 0.0, "coefficients": {}}),
+        _set("kinds", 0, "inside", "form", "pickle"),
+        _set("kinds", 0, "inside", "form", ["power"]),
+        _set("kinds", 0, "inside", "intercept", "1"),
+        _set("kinds", 0, "inside", "intercept", math.nan),
+        _set("kinds", 0, "inside", "intercept", 10**400),
+        _set("kinds", 0, "inside", "coefficients", [1.0]),
+        _set("kinds", 0, "inside", "coefficients", "no_such_feature", 1.0),
+        _set("kinds", 0, "inside", "coefficients", "pixels", None),
+        _set("kinds", 0, "inside", "coefficients", "pixels", math.inf),
         _set("kinds", 0, "ranges", {}),
         _set("kinds", 0, "ranges", "no_such_size", [1, 2]),
         _set("kinds", 0, "ranges", "pixels", [2, 1]),
@@ -313,6 +318,7 @@ def test_a_document_that_is_none_is_refused(
     model: DeviceModel, change: Callable[[Any], None], one_line: Callable[[BaseException], str]
 ) -> None:
     document = copy.deepcopy(model.to_json())
+    document["kinds"].sort(key=lambda kind: kind["inside"] is None)
     change(document)
     with pytest.raises(ImportFormatError) as caught:
         DeviceModel.from_json(document)
