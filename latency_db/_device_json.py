@@ -102,7 +102,7 @@ def _form(value: object) -> Form:
     for form in get_args(Form):
         if value == form:
             return cast("Form", form)
-    raise ValueError(f"the form {value!r} is none of {', '.join(get_args(Form))}")
+    raise ValueError(f"the form {_shown(value)} is none of {', '.join(get_args(Form))}")
 
 
 def _ranges(found: Mapping[str, object]) -> dict[str, tuple[float, float]]:
@@ -175,7 +175,7 @@ def text(found: Mapping[str, object], name: str) -> str:
     """
     value = found[name]
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name} is {value!r}, not text")
+        raise ValueError(f"{name} is {_shown(value)}, not text")
     return value
 
 
@@ -187,7 +187,7 @@ def whole(found: Mapping[str, object], name: str, least: int) -> int:
     """
     value = found[name]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
-        raise ValueError(f"{name} is {value!r}, not a whole number from {least}")
+        raise ValueError(f"{name} is {_shown(value)}, not a whole number from {least} to {LARGEST}")
     return value
 
 
@@ -199,4 +199,10 @@ def number(value: object, what: str) -> float:
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
-    raise ValueError(f"{what} is {value!r}, not a finite number")
+    raise ValueError(f"{what} is {_shown(value)}, not a finite number")
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value: the file may hold a whole library in the place of a number."""
+    text_ = repr(value)
+    return text_ if len(text_) <= 40 else f"{text_[:40]}…"

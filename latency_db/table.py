@@ -127,19 +127,15 @@ class LatencyTable:
             if row is not None:
                 series = opened.visit_ratios(row.id, image=size, batch=batch)
                 calibration = _calibration(opened, row, bound, size, batch)
-        found = {spec: series[spec] for spec in wanted if spec in series}
-        missing = [spec for spec in wanted if spec not in series]
-        if row is not None and missing:
-            if not predict_missing:
-                raise _lacking(row, bound, size, batch, wanted, missing)
-            model = _fitted(row, series)
-        known = _latencies(row, found)
+            missing = [spec for spec in wanted if spec not in series]
+            if row is not None and missing:
+                if not predict_missing:
+                    raise _lacking(row, bound, size, batch, wanted, missing)
+                model = _fitted(opened, row, bound, size, batch)
+        known = _latencies(row, {spec: series[spec] for spec in wanted if spec in series})
         if missing:
             assert model is not None
-            known |= {
-                spec: (model.latency_ms(spec, extrapolate=extrapolate), model.rel_error(spec), PREDICTED)
-                for spec in missing
-            }
+            known |= _predicted(model, missing, extrapolate)
         table = cls(
             device=row.target.device if row is not None else device,
             target=row.line if row is not None else f"{device}: the shipped model (predicted)",
@@ -227,10 +223,13 @@ def _latencies(row: TargetRow | None, series: Mapping[OpSpec, SpecSeries]) -> di
     values, rel_ci = estimates(visits)
     known = {}
     for spec, value, interval in zip(series, values.tolist(), rel_ci.tolist(), strict=True):
-        # One visit, or one imported value, says nothing of how sure it is.
-        sure = interval if math.isfinite(interval) else math.nan
-        known[spec] = (value * (unit[spec] or 1.0), sure, series[spec].provenance)
+        known[spec] = (value * (unit[spec] or 1.0), _sure(interval), series[spec].provenance)
     return known
+
+
+def _sure(rel_ci: float) -> float:
+    """One visit, one imported value, a kind of one row: they say nothing of how sure they are."""
+    return rel_ci if math.isfinite(rel_ci) else math.nan
 
 
 def _unit(row: TargetRow, series: SpecSeries) -> float | None:
@@ -249,14 +248,19 @@ def _shipped(device: str, backend: str | None) -> DeviceModel | None:
     return shipped(device) if backend is None else None
 
 
-def _fitted(row: TargetRow, series: Mapping[OpSpec, SpecSeries]) -> DeviceModel:
-    from latency_db.device_model import fit
+def _fitted(store: Store, row: TargetRow, space: Space, image: ImageSize, batch: int) -> DeviceModel:
+    from latency_db.fitting import fit_target
 
-    known = _latencies(row, series)
-    own = {spec: latency_ms for spec, (latency_ms, _, provenance) in known.items() if provenance != PREDICTED}
-    if not own:
-        raise PredictionError(f"{row.target.device} has no latencies at this image size to fit a model to")
-    return fit(own, device=row.target.device, fitted_to=row.line)
+    return fit_target(store, row, space=space, image=image, batch=batch, fill=False).model
+
+
+def _predicted(model: DeviceModel, specs: Sequence[OpSpec], extrapolate: bool) -> dict[OpSpec, _Known]:
+    from latency_db.fitting import predictions
+
+    return {
+        spec: (latency_ms, _sure(model.rel_error(spec)), PREDICTED)
+        for spec, latency_ms in predictions(model, specs, extrapolate).items()
+    }
 
 
 def _lacking(

