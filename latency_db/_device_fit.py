@@ -185,12 +185,13 @@ def _fit_shape(shape: _Shape, data: _Data) -> Formula:
 def _fit_power(table: Array, latencies_ms: Array) -> tuple[float, Array]:
     """Ridge on the logarithm of the latency; its penalty by leaving one out."""
     from sklearn.linear_model import RidgeCV
-    from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(table)
-    ridge = RidgeCV(PENALTIES).fit(scaler.transform(table), np.log(latencies_ms))
-    factors = ridge.coef_ / scaler.scale_
-    return float(ridge.intercept_ - factors @ scaler.mean_), factors
+    # In units of its own spread, so that one penalty suits all of them.
+    mean, scale = table.mean(axis=0), table.std(axis=0)
+    scale[scale == 0] = 1.0
+    ridge = RidgeCV(PENALTIES).fit((table - mean) / scale, np.log(latencies_ms))
+    factors = ridge.coef_ / scale
+    return float(ridge.intercept_ - factors @ mean), factors
 
 
 def _fit_costs(table: Array, latencies_ms: Array) -> tuple[float, Array]:

@@ -89,7 +89,8 @@ def _formula(document: object, op: str) -> Formula | None:
     unknown = sorted({*coefficients} - {*feature_names(op)})
     if unknown:
         raise ValueError(f"{op} has no feature {unknown[0]!r}")
-    if form == "costs" and (min(intercept, *coefficients.values()) < 0 or not any((intercept, *coefficients.values()))):
+    costs = (intercept, *coefficients.values())
+    if form == "costs" and (min(costs) < 0 or not any(costs)):
         raise ValueError(f"{op}: a cost is negative, or there is none")
     return Formula(form=form, intercept=intercept, coefficients=coefficients)
 

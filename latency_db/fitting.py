@@ -105,7 +105,7 @@ def predictions(model: DeviceModel, specs: Sequence[OpSpec], extrapolate: bool) 
         except PredictionError as error:
             refused.append(error)
     if refused:
-        more = f"; so are {len(refused) - 1} more of {len(specs)}" if len(refused) > 1 else ""
+        more = f"; nor are {len(refused) - 1} more of {len(specs)}" if len(refused) > 1 else ""
         raise PredictionError(f"not predicted: {refused[0].message}{more}", hint=refused[0].hint)
     return found
 

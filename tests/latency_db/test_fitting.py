@@ -59,6 +59,13 @@ def run(store: Store, row: TargetRow, **options: bool) -> FitResult:
 
 
 @pytest.fixture
+def store(sqlite_url: str) -> Iterator[Store]:
+    """One kind of database is enough here: what is stored, and how, the store's own tests hold on every kind."""
+    with Store.open(sqlite_url) as opened:
+        yield opened
+
+
+@pytest.fixture
 def target() -> Target:
     return FakeBackend().target()
 
