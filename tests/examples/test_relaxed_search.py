@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("goal_ms", [4.5, 6.0])
-def test_it_reaches_its_goal(root: Path, tmp_path: Path, goal_ms: float) -> None:
+def test_it_reaches_its_goal(root: Path, tmp_path: Path) -> None:
+    goal_ms = 4.5
     script = root / "examples" / "relaxed_search.py"
     env = {**os.environ, "LATENCY_DB_URL": str(tmp_path / "empty.db")}
     done = subprocess.run(

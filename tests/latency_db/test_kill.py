@@ -118,7 +118,12 @@ def test_a_profile_killed_twenty_times_loses_nothing_and_completes(tmp_path: Pat
 def test_ctrl_c_ends_with_130_and_marks_the_run(tmp_path: Path) -> None:
     database = tmp_path / "interrupted.db"
     process = subprocess.Popen(
-        command(database, "--time-budget", "60s"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(database, "--time-budget", "60s"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_for_more(process, database, 2)
