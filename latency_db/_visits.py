@@ -81,6 +81,24 @@ def insert_rows(
     connection.execute(insert(model_of(network)), [{**common, of: id_, **values} for id_, values in rows])
 
 
+def locked_values(connection: Connection, run_id: int, provenance: Provenance) -> set[tuple[int, float]]:
+    """(operator, latency) of every value without samples that a run's target has.
+
+    Until the transaction ends nobody else gets past this for the same target: its row is locked. (SQLite has one
+    writer at a time anyway.)
+    """
+    run, row = schema.ProfilingRun, schema.Measurement
+    target_id = connection.execute(select(run.target_id).where(run.id == run_id)).scalar_one()
+    connection.execute(select(schema.Target.id).where(schema.Target.id == target_id).with_for_update())
+    values = select(row.spec_id, row.latency_ms).where(
+        row.target_id == target_id,
+        row.provenance == provenance,
+        row.status == MeasurementStatus.OK,
+        row.elapsed_ms.is_(None),
+    )
+    return {(spec_id, latency_ms) for spec_id, latency_ms in connection.execute(values) if latency_ms is not None}
+
+
 def spec_series(connection: Connection, conditions: Conditions) -> dict[OpSpec, SpecSeries]:
     """Per operator its newest series of the best provenance, over the latencies that meet the conditions."""
     row = schema.Measurement

@@ -130,6 +130,14 @@ class DeviceModel:
             return 0.0
         return kind.errors.half_width_95 if kind.errors is not None else math.inf
 
+    def extrapolates(self, spec: OpSpec) -> bool:
+        """Whether the operator lies outside of what was fitted.
+
+        Raises:
+            PredictionError: its kind was not fitted.
+        """
+        return self.kind(spec).refusal(spec) is not None
+
     def to_json(self) -> dict[str, Any]:
         """JSON values only."""
         return {

@@ -105,6 +105,8 @@ def predictions(model: DeviceModel, specs: Sequence[OpSpec], extrapolate: bool) 
         except PredictionError as error:
             refused.append(error)
     if refused:
+        # First those that --extrapolate does not mend either.
+        refused.sort(key=lambda error: "--extrapolate" in (error.hint or ""))
         more = f"; nor are {len(refused) - 1} more of {len(specs)}" if len(refused) > 1 else ""
         raise PredictionError(f"not predicted: {refused[0].message}{more}", hint=refused[0].hint)
     return found

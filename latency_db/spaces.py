@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
+from latency_db import documents
 from latency_db.errors import InputError, NotFoundError
 from latency_db.space import Space
 
@@ -57,9 +58,11 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, object]:
         if not sign or not name:
             raise InputError(f"setting {pair!r} is not NAME=VALUE")
         try:
-            settings[name] = json.loads(text)
+            settings[name] = documents.parse(text)
         except json.JSONDecodeError:
             settings[name] = text
+        except ValueError as error:
+            raise InputError(f"setting {name}: {error}") from None
     return settings
 
 

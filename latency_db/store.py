@@ -125,6 +125,10 @@ class Store:
         matching = [row for row in rows if _targets.has_settings(row.target, settings or {})]
         return _targets.resolved(matching, device, backend)
 
+    def has_latencies(self, device: str) -> bool:
+        """Whether there is any latency of a device (its slug, or eight or more digits of a target's key)."""
+        return any(row.n_measurements for row in self.targets(device))
+
     def devices(self) -> list[DeviceRow]:
         """Every device, by slug."""
         row = schema.Device
@@ -255,14 +259,30 @@ class Store:
         provenance: str,
         *,
         flags: Mapping[int, Sequence[str]] | None = None,
-    ) -> None:
+        once: bool = False,
+    ) -> set[int]:
         """Store latencies in ms that come without samples, all or none: (id of the operator; latency).
 
-        Flags are by operator; one that is not there has none.
+        Args:
+            run_id: the run that they belong to.
+            items: (id of the operator; latency).
+            provenance: imported or predicted.
+            flags: by operator; one that is not there has none.
+            once: leave out what the run's target has already, operator, latency and provenance, whoever stored it and
+                however recently.
+
+        Returns:
+            The operators whose latency was stored.
         """
         by_id = flags or {}
         rows = [(id_, _visits.value_values(latency_ms, by_id.get(id_, ()))) for id_, latency_ms in items]
-        self._insert(run_id, rows, Provenance(provenance), network=False)
+        with self._writing() as connection:
+            if once:
+                known = _visits.locked_values(connection, run_id, Provenance(provenance))
+                rows = [(id_, values) for id_, values in rows if (id_, values["latency_ms"]) not in known]
+            if rows:
+                _visits.insert_rows(connection, run_id, rows, provenance=Provenance(provenance), network=False)
+        return {id_ for id_, _ in rows}
 
     def _insert(
         self,

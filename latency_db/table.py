@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.protocol import Target
 from backends.samples import Estimate, estimates
 from latency_db import spaces
 from latency_db.calibrate import Calibration, PairKey
@@ -62,14 +65,15 @@ class LatencyTable:
     reference_ms: float
 
     def __post_init__(self) -> None:
-        # A view would still change with what it is a view of.
         for name in ("latencies_ms", "rel_ci"):
-            copied = np.array(getattr(self, name), dtype=np.float64)
-            copied.flags.writeable = False
-            object.__setattr__(self, name, copied)
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
         n = len(self.specs)
         if not (self.latencies_ms.shape == self.rel_ci.shape == (n,) and len(self.provenance) == n):
             raise ValueError("specs, latencies_ms, rel_ci and provenance are not of one length")
+        if len(set(self.specs)) != n:
+            raise ValueError("an operator is there twice")
+        if not (np.isfinite(self.latencies_ms).all() and (self.latencies_ms > 0).all() and self.reference_ms > 0):
+            raise ValueError("latencies are positive numbers")
 
     @classmethod
     def load(
@@ -106,6 +110,7 @@ class LatencyTable:
             extrapolate: let a model answer outside the range it was fitted on.
 
         Raises:
+            InputError: no such space. ``ValueError``: no such image size.
             NotFoundError: no such device, and no model of it.
             AmbiguousTargetError: several targets match.
             PredictionError: a latency is missing, or out of a model's range.
@@ -118,12 +123,10 @@ class LatencyTable:
             model: DeviceModel | None = None
             series: dict[OpSpec, SpecSeries] = {}
             calibration = Calibration.identity()
-            try:
+            if opened.has_latencies(device):
                 row = opened.resolve_target(device, backend, settings)
-            except NotFoundError:
-                row, model = None, _shipped(device, backend)
-                if model is None:
-                    raise
+            else:
+                row, model = None, _shipped(opened, device, backend, settings)
             if row is not None:
                 series = opened.visit_ratios(row.id, image=size, batch=batch)
                 calibration = _calibration(opened, row, bound, size, batch)
@@ -181,14 +184,8 @@ class LatencyTable:
     @cached_property
     def in_network_ms(self) -> Array:
         """(n,) read-only: what each operator adds to a network, by the calibration."""
-        scaled = np.array(
-            [
-                self.calibration.operator_ratio(spec, latency)
-                for spec, latency in zip(self.specs, self.latencies_ms.tolist(), strict=True)
-            ]
-        )
-        scaled.flags.writeable = False
-        return scaled
+        pairs = zip(self.specs, self.latencies_ms.tolist(), strict=True)
+        return _frozen(np.array([self.calibration.operator_ratio(spec, latency) for spec, latency in pairs]))
 
     def pair_ms(self, pair: PairKey) -> float:
         """What the calibration adds for two adjacent operators; 0 for a pair that it has no term for."""
@@ -207,6 +204,11 @@ class LatencyTable:
                 value=float(self.latencies_ms[index]) / self.reference_ms, rel_ci=float(self.rel_ci[index]), visits=1
             )
         return predict(decomposition, ratios, self.calibration, self.reference_ms)
+
+
+def _frozen(values: Array) -> Array:
+    """A copy in memory that nobody can write to, not even by setting a flag."""
+    return np.frombuffer(np.ascontiguousarray(values, dtype=np.float64).tobytes(), dtype=np.float64)
 
 
 _Known = tuple[float, float, str]
@@ -242,10 +244,23 @@ def _calibration(store: Store, row: TargetRow, space: Space, image: ImageSize, b
     return Calibration.identity() if found is None else found.calibration()
 
 
-def _shipped(device: str, backend: str | None) -> DeviceModel | None:
-    from latency_db.device_model import shipped
+def _shipped(store: Store, device: str, backend: str | None, settings: Mapping[str, object] | None) -> DeviceModel:
+    """The model that comes with the package, of a device that the database has nothing of."""
+    from latency_db.device_model import shipped, shipped_devices
 
-    return shipped(device) if backend is None else None
+    model = shipped(device)
+    if model is not None and backend is None and not settings:
+        return model
+    if model is not None:
+        raise NotFoundError(
+            f"the database has no latency of {device!r}", hint="without a backend the model that is shipped answers"
+        )
+    known = ", ".join(row.slug for row in store.devices()) or "none"
+    raise NotFoundError(
+        f"the database has no latency of {device!r}; it has: {known}; models are shipped of: "
+        f"{', '.join(shipped_devices())}",
+        hint=f"latency-db profile --device {device} measures this machine; latency-db import brings a file",
+    )
 
 
 def _fitted(store: Store, row: TargetRow, space: Space, image: ImageSize, batch: int) -> DeviceModel:
@@ -258,7 +273,8 @@ def _predicted(model: DeviceModel, specs: Sequence[OpSpec], extrapolate: bool) -
     from latency_db.fitting import predictions
 
     return {
-        spec: (latency_ms, _sure(model.rel_error(spec)), PREDICTED)
+        # Cross-validation says nothing of what lies outside.
+        spec: (latency_ms, math.nan if model.extrapolates(spec) else _sure(model.rel_error(spec)), PREDICTED)
         for spec, latency_ms in predictions(model, specs, extrapolate).items()
     }
 
@@ -266,14 +282,33 @@ def _predicted(model: DeviceModel, specs: Sequence[OpSpec], extrapolate: bool) -
 def _lacking(
     row: TargetRow, space: Space, image: ImageSize, batch: int, wanted: Sequence[OpSpec], missing: Sequence[OpSpec]
 ) -> PredictionError:
-    target = row.target
+    foreign = set(missing).difference(space.specs(image, batch))
+    if foreign:
+        mends = (
+            f"{min(foreign).name} is no operator of {space.name} with these settings: name those of the architecture "
+            "(stem, head, classes) with --space-setting"
+        )
+    elif MEASURED in row.provenances:
+        mends = f"measure them: {_profile_command(row.target, space, image, batch)}"
+    else:
+        mends = f"they were imported: import a file that has them, or measure on {row.target.device}"
+    return PredictionError(
+        f"{row.target.device} has no latency for {len(missing)} of {len(wanted)} operators at {image}, "
+        f"the first of them {missing[0].name}",
+        hint=f"{mends}; or ask for predicted ones: --predict-missing",
+    )
+
+
+def _profile_command(target: Target, space: Space, image: ImageSize, batch: int) -> str:
+    """What measures the operators on that very target."""
     command = f"latency-db profile --backend {target.backend} --device {target.device} --image-size {image}"
+    settings = {f"--setting {name}={value}" for name, value in target.settings.items()}
+    command += "".join(f" {setting}" for setting in sorted(settings))
     if space.name != "fasterseg":
         command += f" --space {space.name}"
-    if batch != 1:
-        command += f" --batch {batch}"
-    return PredictionError(
-        f"{target.device} has no latency for {len(missing)} of {len(wanted)} operators at {image}, "
-        f"the first of them {missing[0].name}",
-        hint=f"measure them: {command}; or ask for predicted ones: --predict-missing",
-    )
+    default = spaces.create(space.name).settings if space.name in spaces.names() else {}
+    for name, value in space.settings.items():
+        if value != default.get(name):
+            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            command += f" --space-setting {shlex.quote(f'{name}={text}')}"
+    return command if batch == 1 else f"{command} --batch {batch}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from backends.protocol import Target
 from backends.samples import Visit
+from latency_db import documents
 from latency_db.errors import ImportFormatError, InputError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.rows import RawMeasurement, RunRow, TargetRow
@@ -379,8 +380,8 @@ def _finite(name: str, value: float) -> float:
 
 def _read_json(path: Path) -> list[Row]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = documents.parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ImportFormatError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ImportFormatError(f'{path} is not an export of measurements: "format" is not {FORMAT!r}')

@@ -11,6 +11,8 @@ CELL_OPERATORS = ("skip", "conv", "conv_x2", "zoomed_conv", "zoomed_conv_x2")
 OUTPUTS = ("1/8", "full")
 FORMAT = "latency-db/architecture"
 FORMAT_VERSION = 1
+WIDEST = 1_000_000
+"""No sensible width comes near; beyond it, sizes would leave what tensors and databases can count."""
 FINEST = 8
 """The stem brings the image down to 1/8: the finest scale of the lattice."""
 
@@ -169,8 +171,9 @@ def _check(architecture: Architecture) -> None:
     rates = [branch.s for branch in architecture.branches if branch.cells]
     if len(set(rates)) != len(architecture.branches):
         raise ArchitectureError(f"branches end at {rates}: every branch ends at a downsample rate of its own")
-    if min(architecture.stem_widths) < 1 or architecture.head_chi < 1 or architecture.num_classes < 1:
-        raise ArchitectureError("stem_widths, head_chi and num_classes are positive")
+    numbers = (*architecture.stem_widths, architecture.head_chi, architecture.num_classes)
+    if min(numbers) < 1 or max(numbers) > WIDEST:
+        raise ArchitectureError(f"stem_widths, head_chi and num_classes are positive and at most {WIDEST}")
     if architecture.output not in OUTPUTS:
         raise ArchitectureError(f"output is {architecture.output!r}, not one of {', '.join(OUTPUTS)}")
     for index, branch in enumerate(architecture.branches):
@@ -197,8 +200,8 @@ def _check_branch(branch: Branch, where: str) -> None:
             raise ArchitectureError(
                 f"{here}: the last cell emits the head's width at stride 1: chi is null and it is no skip"
             )
-        if not last and (cell.chi is None or cell.chi < 1):
-            raise ArchitectureError(f"{here}: chi is {cell.chi!r}, not a positive whole number")
+        if not last and (cell.chi is None or not 1 <= cell.chi <= WIDEST):
+            raise ArchitectureError(f"{here}: chi is {cell.chi!r}, not a positive whole number up to {WIDEST}")
         if cell.op == "skip" and cell.stride == 1:
             raise ArchitectureError(f"{here}: a skip at stride 1 vanishes and is not listed")
         s, layer = s * cell.stride, cell.layer

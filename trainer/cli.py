@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from latency_db import documents
 from latency_db.cli.common import IMAGE_SIZE, json_option, print_json
 from latency_db.cli.errors import OneLineErrors
 from latency_db.errors import InputError
@@ -35,14 +35,15 @@ def read_architecture(name: str) -> Architecture:
     if name in BUILTIN:
         return BUILTIN[name]
     try:
-        document: Any = json.loads(Path(name).read_text(encoding="utf-8"))
-        return Architecture.from_json(document)
+        document = documents.parse(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{name}: neither a readable file ({error.strerror}) nor a built-in architecture ({', '.join(BUILTIN)})"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{name} is not JSON: {error}") from None
+    try:
+        return Architecture.from_json(document)
     except ArchitectureError as error:
         raise InputError(f"{name}: {error}") from None
 

@@ -77,6 +77,8 @@ def fit(
 
 def _check_output(output: Path | None) -> None:
     """Before anything is fitted and stored: can the file be written at all?"""
+    if output is not None and (not output.name or output.is_dir()):
+        raise InputError(f"--output {str(output)!r} is no file")
     if output is not None and not os.access(output.parent, os.W_OK):
         raise InputError(f"cannot write {output}: {output.parent} is no folder that can be written to")
 

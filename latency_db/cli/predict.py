@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -73,12 +72,16 @@ def read_architecture(space: Space, named: str) -> Architecture:
     Raises:
         InputError: neither a name nor a readable file of an architecture.
     """
+    from latency_db import documents
+
     builtin = space.builtin()
+    if not named:
+        raise InputError("the architecture has no name: give its JSON file, or the name of a built-in one")
     if named in builtin:
         return builtin[named]
     path = Path(named)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = documents.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(sorted(builtin)) or "none"
         raise InputError(
@@ -86,7 +89,7 @@ def read_architecture(space: Space, named: str) -> Architecture:
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {named}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{named} is not JSON: {error}") from None
     try:
         return space.from_json(document)
@@ -153,7 +156,15 @@ def _print(architecture: str, table: LatencyTable, prediction: Prediction, break
         click.echo()
     fps = 1e3 * table.batch / prediction.latency_ms
     click.echo(f"{architecture} at {table.image} on {table.target}")
+    click.echo(_calibration(table))
     click.echo(f"{prediction.latency_ms:.4f} ms ({fps:.1f} FPS), {_interval(prediction.rel_ci, 'of its operators')}")
+
+
+def _calibration(table: LatencyTable) -> str:
+    calibration = table.calibration
+    if not calibration.networks:
+        return "no calibration for this space at this size: the plain sum of the operators"
+    return f"calibration: {calibration.method}, learnt on {calibration.networks} networks"
 
 
 def _interval(rel_ci: float, what: str = "") -> str:

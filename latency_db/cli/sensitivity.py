@@ -45,7 +45,7 @@ def sensitivity(
         extrapolate=extrapolate,
     )
     found = measure(table)
-    w1, w2, w3 = found.weights
+    w1, w2, w3 = found.weights if found.can_be_balanced else (None, None, None)
     if as_json:
         print_json(
             {
@@ -67,9 +67,13 @@ def sensitivity(
     print_table(
         ("granularity", "ΔLatency (ms)", "balanced weight"),
         [
-            ("O (operator)", f"{found.delta_operator_ms:.3f}", f"w1 = {w1:.4f}"),
-            ("s (downsample rate)", f"{found.delta_downsample_ms:.3f}", f"w2 = {w2:.4f}"),
-            ("χ (expansion ratio)", f"{found.delta_expansion_ms:.3f}", f"w3 = {w3:.4f}"),
+            ("O (operator)", f"{found.delta_operator_ms:.3f}", _weight("w1", w1)),
+            ("s (downsample rate)", f"{found.delta_downsample_ms:.3f}", _weight("w2", w2)),
+            ("χ (expansion ratio)", f"{found.delta_expansion_ms:.3f}", _weight("w3", w3)),
         ],
     )
     click.echo(f"{found.slowest_operator} against {found.fastest_operator}; all uniform: {found.uniform_ms:.3f} ms")
+
+
+def _weight(name: str, weight: float | None) -> str:
+    return "none: an axis changes nothing" if weight is None else f"{name} = {weight:.4f}"

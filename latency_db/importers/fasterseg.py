@@ -39,6 +39,10 @@ NO_CONCATENATION = "concatenation not covered"
 NARROW = "narrower middle"
 """Above 256 channels their classifier halves them between its two convolutions; ours keeps them."""
 
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+PLAUSIBLE_MS = (1e-6, 1e6)
+"""From a nanosecond to a quarter of an hour: what lies outside is no operator's latency."""
+
 _CELL = ("H", "W", "Cin", "Cout", "stride", "dilation")
 _FIELDS = {
     "BasicResidual1x": _CELL,
@@ -104,8 +108,8 @@ def published_target(device: str = DEVICE) -> Target:
     Raises:
         InputError: an empty one.
     """
-    if not device.strip():
-        raise InputError("the device has no name", hint=f"--device {DEVICE}")
+    if not _SLUG.fullmatch(device):
+        raise InputError(f"{device!r} is no name for a device: letters, digits, . _ -", hint=f"--device {DEVICE}")
     return Target(
         device=device,
         device_name="NVIDIA GeForce GTX 1080 Ti",
@@ -222,6 +226,8 @@ def read(path: Path) -> list[TableRow]:
             reading = parse_key(key)
         except ValueError as error:
             raise ImportFormatError(f"{path}, key {plain_pickle.shown(key)}: {error}") from None
+        if not PLAUSIBLE_MS[0] <= latency_ms <= PLAUSIBLE_MS[1]:
+            raise ImportFormatError(f"{path}, key {plain_pickle.shown(key)}: {latency_ms:g} ms is no latency")
         for spec in reading.specs:
             other = owners.setdefault(spec, key)
             if other != key:
@@ -259,16 +265,25 @@ def load(store: Store, path: Path, device: str = DEVICE) -> TableImport:
         run_id = store.start_run(
             target_id, "import", series=series, plan={"file": path.name}, environment=dict(target.environment)
         )
-        _add(store, run_id, new)
+        try:
+            added = _add(store, run_id, new)
+        except BaseException as error:
+            # The run's row must not claim that it is still going on.
+            store.finish_run(run_id, "interrupted", type(error).__name__, None)
+            raise
         store.finish_run(run_id, "completed", "imported", None)
+        new = {spec: row for spec, row in new.items() if spec in added}
     return TableImport(len(rows), len({row.key for row in new.values()}), target)
 
 
-def _add(store: Store, run_id: int, new: Mapping[OpSpec, TableRow]) -> None:
+def _add(store: Store, run_id: int, new: Mapping[OpSpec, TableRow]) -> set[OpSpec]:
+    """Store them but for those that another process stored meanwhile; what was added."""
     ids = store.ensure_specs(list(new))
-    store.add_values(
+    added = store.add_values(
         run_id,
         [(ids[spec], row.latency_ms) for spec, row in new.items()],
         Provenance.IMPORTED,
         flags={ids[spec]: row.reading.flags for spec, row in new.items()},
+        once=True,
     )
+    return {spec for spec, id_ in ids.items() if id_ in added}

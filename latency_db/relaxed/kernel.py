@@ -27,6 +27,7 @@ Backwards the same steps are run in reverse; v's adjoint is the probability that
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,8 @@ class Plan:
         factors: of the chain's moves; ``moves`` (T, V·V) places them in the transition matrix, where move t is at
             position ``stop[t]``.
         scatter: (T·(S − 1), 2·S) from the moves' factors back to the choices.
-        alpha_bias, beta_bias: 0 or −∞, (S, ·, L, 1); ``…_mask`` the same as 1 or 0; ``beta_forced`` what β is where
-            there is no choice, else 0.
+        alpha_open, beta_open, gamma_open: (S, ·, L, 1) whether there is such a choice; ``…_logit`` and ``…_fill`` are
+            what stands there, as a logit and as a probability, where there is none.
         producer_mask: (O, 1, 1) 0 for the skip; None without producers.
     """
 
@@ -84,12 +85,24 @@ class Plan:
     factors: tuple[Tensor, ...]
     moves: Tensor
     scatter: Tensor
-    alpha_bias: Tensor
-    alpha_mask: Tensor
-    beta_bias: Tensor
-    beta_mask: Tensor
-    beta_forced: Tensor
+    alpha_open: Tensor
+    alpha_logit: Tensor
+    alpha_fill: Tensor
+    beta_open: Tensor
+    beta_logit: Tensor
+    beta_fill: Tensor
+    gamma_open: Tensor
+    gamma_logit: Tensor
+    gamma_fill: Tensor
     producer_mask: Tensor | None
+
+    def closed(self) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+        """Of α, β and γ: whether there is a choice, and what stands there if not, as logit and as probability."""
+        return (
+            (self.alpha_open, self.alpha_logit, self.alpha_fill),
+            (self.beta_open, self.beta_logit, self.beta_fill),
+            (self.gamma_open, self.gamma_logit, self.gamma_fill),
+        )
 
     @classmethod
     def of(cls, costs: Costs, dtype: torch.dtype, device: torch.device) -> Plan:
@@ -126,21 +139,27 @@ class Plan:
                 final[chain.number((scale,)), 1, number] = 1
                 final_last[scale, number] = 1
 
-        alpha_mask = np.ones((n_scales, n_ops, lattice.layers, 1))
-        beta_mask = np.ones((n_scales, 2, lattice.layers, 1))
-        beta_forced = np.zeros_like(beta_mask)
+        alpha_open = np.ones((n_scales, n_ops, lattice.layers, 1), dtype=bool)
+        beta_open = np.ones((n_scales, 2, lattice.layers, 1), dtype=bool)
+        gamma_open = np.ones((n_scales, len(lattice.chis), lattice.layers - 1, 1), dtype=bool)
+        beta_fill = np.zeros(beta_open.shape)
         skip = lattice.ops.index(lattice.skip) if lattice.skip is not None else None
         if skip is not None:
-            alpha_mask[:, skip, -1] = 0
+            alpha_open[:, skip, -1] = False
         for scale, s in enumerate(lattice.scales):
             for layer in range(lattice.layers):
                 # A cell that does not exist is as its scale's first: nothing ever comes from it.
                 offered = lattice.predecessors((s, max(layer, scale)))
                 if len(offered) == 1:
-                    beta_mask[scale, :, layer] = 0
-                    beta_forced[scale, FINER if offered[0] else OWN, layer] = 1
+                    beta_open[scale, :, layer] = False
+                    beta_fill[scale, FINER if offered[0] else OWN, layer] = 1
+        # Uniform rather than nothing where there is no cell: a softmax of nothing is no number.
+        alpha_logit = np.where(alpha_open, 0.0, -np.inf)
         with np.errstate(divide="ignore"):
-            alpha_bias, beta_bias = np.log(alpha_mask), np.log(beta_mask + beta_forced)
+            beta_logit = np.log(beta_fill)
+        for scale in range(n_scales):
+            alpha_open[scale, :, :scale] = False
+            gamma_open[scale, :, :scale] = False
 
         widths = costs.inputs.widths
         cell_t = costs.cell[..., :widths].transpose(0, 2, 3, 1, 4).reshape(n_scales, -1, 2 * widths)
@@ -172,11 +191,15 @@ class Plan:
             factors=tuple(index(factor) for factor in chain.factors),
             moves=real(moves.reshape(n_moves, -1)),
             scatter=real(scatter.reshape(-1, 2 * n_scales)),
-            alpha_bias=real(alpha_bias),
-            alpha_mask=real(alpha_mask),
-            beta_bias=real(beta_bias),
-            beta_mask=real(beta_mask),
-            beta_forced=real(beta_forced),
+            alpha_open=torch.tensor(alpha_open, device=device),
+            alpha_logit=real(alpha_logit),
+            alpha_fill=real(np.zeros(())),
+            beta_open=torch.tensor(beta_open, device=device),
+            beta_logit=real(beta_logit),
+            beta_fill=real(beta_fill),
+            gamma_open=torch.tensor(gamma_open, device=device),
+            gamma_logit=real(np.zeros(())),
+            gamma_fill=real(np.zeros(())),
             producer_mask=real(producer_mask[:, None, None]) if producer_mask is not None else None,
         )
 
@@ -196,10 +219,23 @@ class _State:
     by_op: Tensor | None
     cost: Tensor
     merge_cost: Tensor
-    picked: list[Tensor]
     transition: Tensor
-    values: list[Tensor]
     last_cost: Tensor
+    picked: list[Tensor]
+    values: list[Tensor]
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All of them in one row."""
+        return (
+            *(self.alpha, self.beta, self.gamma, self.keep, self.pass_on, self.emit, self.reached, self.by_slot),
+            *(self.by_op, self.cost, self.merge_cost, self.transition, self.last_cost, *self.picked, *self.values),
+        )
+
+    @classmethod
+    def of(cls, tensors: tuple[Any, ...], factors: int) -> _State:
+        """From that row."""
+        fixed, lists = tensors[:13], tensors[13:]
+        return cls(*(*fixed, list(lists[:factors]), list(lists[factors:])))
 
 
 def _forward(plan: Plan, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, _State]:
@@ -261,8 +297,8 @@ def _forward(plan: Plan, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Te
     total = torch.addmm(plan.constant, values[-1].reshape(n, -1), plan.final)
     total = torch.addmm(total, finals.t(), plan.final_last)
     state = _State(
-        alpha, beta, gamma, keep, pass_on, emit, reached, by_slot, by_op, cost, merge_cost, picked, transition,
-        values, last_cost,
+        alpha, beta, gamma, keep, pass_on, emit, reached, by_slot, by_op, cost, merge_cost, transition, last_cost,
+        picked, values,
     )  # fmt: skip
     return total, state
 
@@ -352,8 +388,20 @@ def _backward(plan: Plan, state: _State, grad: Tensor) -> tuple[Tensor, Tensor, 
     return d_alpha, d_beta, d_gamma
 
 
+def _probabilities(family: Tensor, is_open: Tensor, logit: Tensor, fill: Tensor, logits: bool) -> Tensor:
+    """What is there of a family, whatever stands where there is no choice: NaN and infinities do no harm there."""
+    return torch.softmax(torch.where(is_open, family, logit), 1) if logits else torch.where(is_open, family, fill)
+
+
+def not_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Latencies are sums of many small numbers: never in half precision, whatever the caller's model runs in."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
 def _inside(family: Tensor) -> Tensor:
-    """(N, L, S, ·) → (S, ·, L, N), a contiguous copy."""
+    """(N, L, S, ·) → (S, ·, L, N), a contiguous copy: the caller's own tensor may change before the way back."""
     return family.permute(2, 3, 1, 0).clone(memory_format=torch.contiguous_format)
 
 
@@ -380,13 +428,11 @@ class ExpectedLatency(torch.autograd.Function):
         gamma: Tensor,
     ) -> Tensor:
         """Run the four steps."""
-        # A copy in any case: the caller's own tensor may change before the way back.
-        a, b = _inside(alpha), _inside(beta)
-        g = _inside(gamma[:, :-1])
-        a = torch.softmax(a + plan.alpha_bias, 1) if are_logits[ALPHA] else a * plan.alpha_mask
-        b = torch.softmax(b + plan.beta_bias, 1) if are_logits[BETA] else b * plan.beta_mask + plan.beta_forced
-        g = torch.softmax(g, 1) if are_logits[GAMMA] else g
-        total, ctx.state = _forward(plan, a, b, g)
+        given = zip((alpha, beta, gamma[:, :-1]), plan.closed(), are_logits, strict=True)
+        a, b, g = (_probabilities(_inside(family), *closed, logits) for family, closed, logits in given)
+        total, state = _forward(plan, a, b, g)
+        # By autograd, which frees them with the graph and refuses a second way back without them.
+        ctx.save_for_backward(*state.tensors())
         ctx.plan, ctx.are_logits, ctx.weights = plan, are_logits, weights
         return total if weights is None else total * sum(weights)
 
@@ -396,19 +442,20 @@ class ExpectedLatency(torch.autograd.Function):
         if torch.is_grad_enabled():
             # With create_graph=True a gradient's own gradient is wanted; without this it would silently be zero.
             raise RuntimeError("the relaxed latency has first derivatives only: not for create_graph=True")
-        plan, state = ctx.plan, ctx.state
-        d_alpha, d_beta, d_gamma = _backward(plan, state, grad)
+        plan = ctx.plan
+        state = _State.of(ctx.saved_tensors, len(plan.factors))
+        with not_autocast(grad.device):
+            d_alpha, d_beta, d_gamma = _backward(plan, state, grad)
         weights: tuple[float, float, float] | None = ctx.weights
         out: list[Tensor | None] = [None, None, None]
         pairs = ((d_alpha, state.alpha), (d_beta, state.beta), (d_gamma, state.gamma))
-        masks: tuple[Tensor | None, ...] = (plan.alpha_mask, plan.beta_mask, None)
         for family, (d, p) in enumerate(pairs):
             if not ctx.needs_input_grad[3 + family]:
                 continue
             if ctx.are_logits[family]:
                 d = torch._softmax_backward_data(d, p, 1, p.dtype)
-            elif (mask := masks[family]) is not None:
-                d = d * mask
+            else:
+                d = d * plan.closed()[family][0]
             if weights is not None:
                 d = d * weights[family]
             if family == GAMMA:

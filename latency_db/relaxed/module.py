@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latency_db.relaxed.costs import costs
-from latency_db.relaxed.kernel import ExpectedLatency, Plan
+from latency_db.relaxed.kernel import ExpectedLatency, Plan, not_autocast
 from latency_db.table import LatencyTable
 
 FamilyName = Literal["alpha", "beta", "gamma"]
@@ -98,16 +98,12 @@ class RelaxedLatency(nn.Module):
         """
         given = {"alpha": alpha, "beta": beta, "gamma": gamma}
         shapes = (self.alpha_shape, self.beta_shape, self.gamma_shape)
-        for (name, tensor), shape in zip(given.items(), shapes, strict=True):
-            if tuple(tensor.shape[-3:]) != shape:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}; its last three must be {shape}")
-            if not tensor.is_floating_point() or tensor.device != alpha.device:
-                raise ValueError(f"{name} must be floating point and on the device of alpha, {alpha.device}")
+        self._check_tensors(alpha, beta, gamma)
         known = FAMILIES if probabilities is True else probabilities or ()
         for name in known:
             if name not in given:
                 raise ValueError(f"probabilities names {name!r}, which is none of {', '.join(FAMILIES)}")
-            self._check(name, given[name])
+            self._check_probabilities(name, given[name])
         dtype = torch.promote_types(torch.promote_types(alpha.dtype, beta.dtype), gamma.dtype)
         compute = dtype if dtype in (torch.float32, torch.float64) else torch.float32
         leading = alpha.shape[:-3]
@@ -126,61 +122,77 @@ class RelaxedLatency(nn.Module):
             for tensor, shape in zip(given.values(), shapes, strict=True)
         )
         are_logits = ("alpha" not in known, "beta" not in known, "gamma" not in known)
-        plan = self._plan(compute, alpha.device)
-        value: Tensor = ExpectedLatency.apply(  # type: ignore[no-untyped-call]
-            plan, are_logits, _three(weights), *flat
-        )
+        if 0 in leading:
+            # Nothing to compute, but still a part of the graph.
+            nothing: Tensor = alpha.sum() + beta.sum() + gamma.sum()
+            return nothing * alpha.new_zeros((*leading, len(self.branch_sets)))
+        with not_autocast(alpha.device):
+            value: Tensor = ExpectedLatency.apply(  # type: ignore[no-untyped-call]
+                self._plan(compute, alpha.device), are_logits, _three(weights), *flat
+            )
         return value.view(*leading, len(self.branch_sets)).to(dtype)
 
-    def alpha_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: bool) -> Tensor:
+    def alpha_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: Any) -> Tensor:
         """latency(α|β,γ): the value of :meth:`forward`, with gradients for α alone."""
         return self(alpha, beta.detach(), gamma.detach(), **options)  # type: ignore[no-any-return]
 
-    def beta_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: bool) -> Tensor:
+    def beta_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: Any) -> Tensor:
         """latency(β|α,γ): the value of :meth:`forward`, with gradients for β alone."""
         return self(alpha.detach(), beta, gamma.detach(), **options)  # type: ignore[no-any-return]
 
-    def gamma_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: bool) -> Tensor:
+    def gamma_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: Any) -> Tensor:
         """latency(γ|α,β): the value of :meth:`forward`, with gradients for γ alone."""
         return self(alpha.detach(), beta.detach(), gamma, **options)  # type: ignore[no-any-return]
 
     def softmax(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The probabilities that :meth:`forward` makes of logits: over the choices that a cell has."""
         return tuple(  # type: ignore[return-value]
-            self._offered(name, tensor).softmax(-1) for name, tensor in zip(FAMILIES, (alpha, beta, gamma), strict=True)
+            logits.softmax(-1) for logits in self._offered(alpha, beta, gamma)
         )
 
     def one_hot(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The most likely choice of each family as probabilities: what :meth:`forward` makes of the derived network."""
         return tuple(  # type: ignore[return-value]
-            F.one_hot(self._offered(name, tensor).argmax(-1), tensor.shape[-1]).to(tensor.dtype)
-            for name, tensor in zip(FAMILIES, (alpha, beta, gamma), strict=True)
+            F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+            for logits in self._offered(alpha, beta, gamma)
         )
 
-    def _offered(self, family: FamilyName, tensor: Tensor) -> Tensor:
+    def _offered(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The entries, −∞ where a cell does not have the choice."""
-        plan = self._plan(torch.float64, tensor.device)
-        if family == "gamma":
-            return tensor
-        bias = plan.alpha_bias if family == "alpha" else plan.beta_bias
-        return tensor + bias.squeeze(3).permute(2, 0, 1).to(tensor.dtype)
+        self._check_tensors(alpha, beta, gamma)
+        (alpha_open, alpha_logit, _), (beta_open, beta_logit, _), _ = self._plan(torch.float32, alpha.device).closed()
+        return (
+            torch.where(_outside(alpha_open), alpha, _outside(alpha_logit).to(alpha.dtype)),
+            torch.where(_outside(beta_open), beta, _outside(beta_logit).to(beta.dtype)),
+            gamma,
+        )
 
-    def _check(self, family: FamilyName, tensor: Tensor) -> None:
-        plan = self._plan(torch.float64, tensor.device)
-        mask = {"alpha": plan.alpha_mask, "beta": plan.beta_mask}.get(family)
-        value = tensor.detach().double()
-        if mask is not None:
-            value = value * mask.squeeze(3).permute(2, 0, 1)
-        total = value.sum(-1)
-        rows = torch.ones_like(total, dtype=torch.bool)
-        for layer in range(self.layers):
-            for scale in range(len(self.scales)):
-                if layer < scale or (family == "gamma" and layer == self.layers - 1):
-                    rows[..., layer, scale] = False
-        if family == "beta":
-            rows &= plan.beta_forced.sum(1).squeeze(2).t() == 0
-        if bool(((total - 1).abs() > SUM_TOLERANCE)[rows].any()) or bool((value[rows] < -SUM_TOLERANCE).any()):
-            raise ValueError(f"{family} is said to be probabilities, but some of a cell's do not add up to 1")
+    def _check_tensors(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> None:
+        given = zip(FAMILIES, (alpha, beta, gamma), (self.alpha_shape, self.beta_shape, self.gamma_shape), strict=True)
+        for name, tensor, shape in given:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{name} is not a tensor but {type(tensor).__name__}")
+            if tuple(tensor.shape[-3:]) != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}; its last three must be {shape}")
+            if not tensor.is_floating_point():
+                raise ValueError(f"{name} must be floating point, not {tensor.dtype}")
+            if tensor.device != alpha.device:
+                raise ValueError(f"{name} is on {tensor.device}, alpha on {alpha.device}")
+
+    def _check_probabilities(self, family: FamilyName, tensor: Tensor) -> None:
+        is_open = _outside(self._plan(torch.float32, tensor.device).closed()[FAMILIES.index(family)][0])
+        value = tensor.detach()[..., : is_open.shape[0], :, :].float()
+        # Written so that NaN is wrong, too.
+        total = torch.where(is_open, value, 0.0).sum(-1)
+        wrong = is_open.any(-1) & ~((total - 1).abs() <= SUM_TOLERANCE)
+        wrong |= (is_open & ~(value >= -SUM_TOLERANCE)).any(-1)
+        if bool(wrong.any()):
+            *_, layer, scale = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"{family} is said to be probabilities, but those of the cell at layer {layer}, s = "
+                f"{self.scales[scale]} are not positive with a sum of 1 over the choices that it has "
+                "(softmax() of this module makes probabilities of logits)"
+            )
 
     def _plan(self, dtype: torch.dtype, device: torch.device) -> Plan:
         key = dtype, device
@@ -191,6 +203,11 @@ class RelaxedLatency(nn.Module):
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"{self.device_slug}, L={self.layers}, scales={self.scales}, b={len(self.branch_sets[0])}"
+
+
+def _outside(mask: Tensor) -> Tensor:
+    """(S, ·, L, 1) → (L, S, ·)."""
+    return mask.squeeze(3).permute(2, 0, 1)
 
 
 def _three(weights: Sequence[float] | None) -> tuple[float, float, float] | None:
@@ -211,5 +228,10 @@ def sample_widths(gamma: Tensor, *, tau: float = 1.0, hard: bool = True) -> Tens
 
     Returns:
         (…, X) probabilities; hand them to :class:`RelaxedLatency` with ``probabilities=("gamma",)``.
+
+    Raises:
+        ValueError: τ is not positive.
     """
+    if not tau > 0:
+        raise ValueError(f"the temperature τ is positive, not {tau}")
     return F.gumbel_softmax(gamma, tau=tau, hard=hard, dim=-1)

@@ -37,6 +37,11 @@ class Sensitivity:
     uniform_ms: float
 
     @property
+    def can_be_balanced(self) -> bool:
+        """Whether every axis changes something."""
+        return min(self.delta_operator_ms, self.delta_downsample_ms, self.delta_expansion_ms) > 0
+
+    @property
     def weights(self) -> tuple[float, float, float]:
         """(w1, w2, w3) with w1·ΔO = w2·Δs = w3·Δχ and w1 + w2 + w3 = 1 (the footnote to Eq. 3).
 

@@ -76,6 +76,42 @@ def everything(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 # The published table
 
 
+def test_what_another_process_stored_meanwhile_is_not_doubled(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.npy"
+    np.save(path, np.array({"ff_H128_W256_C128": 0.17, "head_H128_W256_Cin128_Cout19": 0.66}, dtype=object))
+    assert fasterseg.load(store, path).added == 2
+    # As if the look at what is there had come before the other's writing.
+    monkeypatch.setattr(store, "raw_measurements", lambda target_id: iter(()))
+    assert fasterseg.load(store, path).added == 0
+    assert sum(target.n_measurements for target in store.targets()) == 2
+
+
+def test_an_interrupted_import_says_so(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.npy"
+    np.save(path, np.array({"ff_H128_W256_C128": 0.17}, dtype=object))
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "add_values", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fasterseg.load(store, path)
+    assert [run.status for run in store.runs()] == ["interrupted"]
+    # What was never filled does not stand in the way of the model that is shipped.
+    assert not store.has_latencies("1080ti")
+
+
+@pytest.mark.parametrize("latency_ms", [1e308, 5e-324])
+def test_what_is_no_latency_is_refused(store: Store, tmp_path: Path, latency_ms: float) -> None:
+    path = tmp_path / "table.npy"
+    np.save(path, np.array({"ff_H128_W256_C128": latency_ms}, dtype=object))
+    with pytest.raises(ImportFormatError, match="no latency"):
+        fasterseg.load(store, path)
+    assert store.targets() == []
+
+
 def test_every_row_of_the_published_table_comes_in(published: Path, store: Store) -> None:
     result = fasterseg.load(store, published)
     assert (result.rows, result.added) == (667, 667)

@@ -333,6 +333,69 @@ def test_logits_passed_as_probabilities_are_refused() -> None:
         relaxed(*logits(relaxed, 0), probabilities=("delta",))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_whatever_stands_where_there_is_no_choice_does_no_harm(value: float) -> None:
+    relaxed = RelaxedLatency(random_table(SPACE))
+    families = logits(relaxed, 0)
+    for given in (families, relaxed.softmax(*families)):
+        expected = relaxed(*given, probabilities=given is not families)
+        alpha, beta, gamma = (tensor.clone() for tensor in given)
+        alpha[0, 1:], beta[0, 1:], gamma[0, 1:], beta[:, 0], gamma[-1] = (value,) * 5
+        alpha[-1, :, relaxed.ops.index("skip")] = value
+        found = [tensor.requires_grad_() for tensor in (alpha, beta, gamma)]
+        result = relaxed(*found, probabilities=given is not families)
+        assert torch.equal(result, expected)
+        result.sum().backward()
+        for tensor in found:
+            assert tensor.grad is not None and tensor.grad.isfinite().all()
+
+
+def test_nan_is_no_probability() -> None:
+    relaxed = RelaxedLatency(random_table(SPACE))
+    alpha, beta, gamma = relaxed.softmax(*logits(relaxed, 0))
+    gamma[3, 1, 2] = math.nan
+    with pytest.raises(ValueError, match=r"gamma .* layer 3, s = 16"):
+        relaxed(alpha, beta, gamma, probabilities=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
+    relaxed = RelaxedLatency(random_table(SPACE))
+    plain = [tensor.float().requires_grad_() for tensor in logits(relaxed, 0)]
+    relaxed(*plain).sum().backward()
+    cast = [tensor.float().requires_grad_() for tensor in logits(relaxed, 0)]
+    with torch.autocast("cpu", dtype=dtype):
+        value = relaxed(*cast)
+        assert value.dtype == torch.float32
+        value.sum().backward()
+    for one, other in zip(plain, cast, strict=True):
+        assert one.grad is not None and other.grad is not None
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_an_empty_batch() -> None:
+    relaxed = RelaxedLatency(random_table(SPACE))
+    families = [tensor.requires_grad_() for tensor in logits(relaxed, 0, 0, 5)]
+    value = relaxed(*families)
+    assert value.shape == (0, 5, 3)
+    value.sum().backward()
+
+
+def test_a_second_way_back_needs_the_graph() -> None:
+    relaxed = RelaxedLatency(random_table(SPACE))
+    families = [tensor.requires_grad_() for tensor in logits(relaxed, 0)]
+    value = relaxed(*families).sum()
+    value.backward(retain_graph=True)
+    value.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        value.backward()
+
+
+def test_a_temperature_is_positive() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        sample_widths(torch.zeros(5), tau=0.0)
+
+
 def test_most_likely_choices() -> None:
     relaxed = RelaxedLatency(random_table(SPACE))
     alpha, beta, gamma = relaxed.one_hot(*logits(relaxed, 7))
