@@ -182,7 +182,8 @@ def test_the_mean_over_random_draws_converges_to_it(branches: int) -> None:
                 .float()
                 for p in families
             )
-            drawn.append(relaxed(*hot, probabilities=True).double())
+            with torch.no_grad():
+                drawn.append(relaxed(*hot, probabilities=True).double())
         values = torch.cat(drawn)
         error = values.std(0) / math.sqrt(n)
         expected = relaxed(*families, probabilities=True)
