@@ -1,4 +1,4 @@
-"""``searcher``: the search space."""
+"""``searcher sample``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from pathlib import Path
 
 import click
 
-from latency_db.cli.errors import OneLineErrors
 from latency_db.errors import InputError
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(debug: bool) -> None:
-    """Look into the FasterSeg search space."""
-
-
-@main.command()
+@click.command()
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw.")
 @click.option(
     "--space-setting", "space_settings", multiple=True, metavar="NAME=VALUE", help="A setting of the space. Repeatable."
