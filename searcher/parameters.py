@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from latency_db import documents
 from latency_db.errors import InputError
 from latency_db.lattice import Lattice
-from searcher.supernet import fixed_widths
+from searcher.draw import fixed_widths
 
 Role = Literal["teacher", "student"]
 FORMAT, VERSION = "latency-db/search-parameters", 1

@@ -2,106 +2,32 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latency_db.keys import MERGE, UPSAMPLE, ImageSize, OpSpec
-from latency_db.lattice import CellKey, Lattice
+from latency_db.lattice import CellKey
 from latency_db.operators import build_operator
+from searcher.draw import Draw, WidthRule, fixed_widths
 from searcher.elastic_operators import ElasticOperator, fit
 from searcher.lattice import Choice
+from searcher.route import CERTAIN, Route, Weight
 from searcher.space import FasterSegSpace
 from trainer.architecture import FINEST
 from trainer.plan import Step, plan
+
+__all__ = ["Draw", "Supernet", "WidthRule", "cell_name", "fixed_widths"]
 
 _ANY_SIZE = ImageSize(64, 64)
 """No operator of the supernet depends on the image's size."""
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What one forward pass uses: probabilities in the layout of :class:`latency_db.relaxed.RelaxedLatency`.
-
-    The same three tensors, given to it with ``probabilities=True``, make the latency of what was run. As there, entries
-    of choices that a cell does not have are ignored.
-
-    Attributes:
-        alpha: (L, S, O), operators in the order of the lattice's ``ops``. One of weight exactly 0 does not run, and
-            its entry gets no gradient.
-        beta: (L, S, 2), from the finer scale (0) or from the cell's own (1). As for ``alpha``.
-        gamma: (L, S, X), one-hot: the width of each cell. Where it requires gradients (straight through, as
-            :func:`latency_db.relaxed.sample_widths` gives it), the outputs of a cell are multiplied by the entry
-            drawn, so that it gets one.
-    """
-
-    alpha: Tensor
-    beta: Tensor
-    gamma: Tensor
-
-
-WidthRule = Literal["widest", "narrowest", "random"]
-
-
-def fixed_widths(lattice: Lattice, rule: WidthRule, rng: random.Random | None = None) -> Tensor:
-    """Widths that no γ draws, as a :class:`Draw` takes them: (L, S, X), one-hot, without gradients.
-
-    Args:
-        lattice: the cells.
-        rule: the same for every cell, or uniform and independent.
-        rng: draws the random ones.
-
-    Raises:
-        ValueError: random widths without ``rng``.
-    """
-    chis = lattice.chis
-    shape = lattice.layers, len(lattice.scales)
-    if rule == "random":
-        if rng is None:
-            raise ValueError("random widths need a source of random numbers")
-        index = torch.tensor([[rng.randrange(len(chis)) for _ in range(shape[1])] for _ in range(shape[0])])
-    else:
-        index = torch.full(shape, chis.index(max(chis) if rule == "widest" else min(chis)))
-    return nn.functional.one_hot(index, len(chis)).to(torch.get_default_dtype())
-
-
-@dataclass(frozen=True)
-class _Weight:
-    """A probability: as a number, which says what runs, and as a tensor, through which gradients flow.
-
-    ``tensor`` is None where the probability is 1 and nothing is to be learnt about it.
-    """
-
-    number: float
-    tensor: Tensor | None
-
-    @classmethod
-    def of(cls, number: float, tensor: Tensor) -> _Weight:
-        return cls(number, None if number == 1 and not tensor.requires_grad else tensor)
-
-    def times(self, other: _Weight) -> _Weight:
-        if self.tensor is None or other.tensor is None:
-            return self if other.tensor is None else other
-        return _Weight(self.number * other.number, self.tensor * other.tensor)
-
-    def plus(self, other: _Weight) -> _Weight:
-        one, two = (1.0 if weight.tensor is None else weight.tensor for weight in (self, other))
-        return _Weight(self.number + other.number, torch.as_tensor(one + two))
-
-    def scale(self, x: Tensor) -> Tensor:
-        return x if self.tensor is None else x * self.tensor
-
-
-_CERTAIN = _Weight(1.0, None)
-
-
-def _sum(terms: Iterable[tuple[_Weight, Tensor]]) -> Tensor:
+def _sum(terms: Iterable[tuple[Weight, Tensor]]) -> Tensor:
     """Σ weight · x over one or more maps of any widths: the narrower are padded with zeros."""
     scaled = [weight.scale(x) for weight, x in terms]
     width = max(x.shape[1] for x in scaled)
@@ -109,100 +35,6 @@ def _sum(terms: Iterable[tuple[_Weight, Tensor]]) -> Tensor:
     for x in scaled[1:]:
         total = total + fit(x, width)
     return total
-
-
-@dataclass(frozen=True)
-class _Route:
-    """One draw, ready to run: of every cell its weights and its width, and of every branch where it may pass.
-
-    Attributes:
-        operators: per cell, the operators that run.
-        inputs: per cell, the predecessors that are not out of the question: whether finer, with β.
-        chi: per cell, its width; none in the last layer.
-        drawn: per cell, the straight-through multiplier of its width.
-        visits: per final scale, the cells that walking back from it may pass, with the probability that it does.
-    """
-
-    operators: Mapping[CellKey, tuple[tuple[str, _Weight], ...]]
-    inputs: Mapping[CellKey, tuple[tuple[bool, _Weight], ...]]
-    chi: Mapping[CellKey, int]
-    drawn: Mapping[CellKey, _Weight]
-    visits: Mapping[int, Mapping[CellKey, _Weight]]
-
-    @classmethod
-    def of(cls, lattice: Lattice, draw: Draw, finals: Iterable[int]) -> _Route:
-        alpha, beta = draw.alpha.tolist(), draw.beta.tolist()
-        widths = draw.gamma.argmax(-1).tolist()
-        operators, inputs, chi, drawn = {}, {}, {}, {}
-        for cell in lattice.cells():
-            layer, scale = cell[1], lattice.scales.index(cell[0])
-            place = layer, scale
-            offered = lattice.operators(cell)
-            operators[cell] = tuple(
-                (op, _Weight.of(alpha[layer][scale][index], draw.alpha[(*place, index)]))
-                for index, op in enumerate(lattice.ops)
-                if op in offered and alpha[layer][scale][index] != 0
-            )
-            predecessors = lattice.predecessors(cell)
-            inputs[cell] = tuple(
-                (finer, _Weight.of(beta[layer][scale][1 - finer], draw.beta[(*place, 1 - finer)]))
-                for finer in predecessors
-                if beta[layer][scale][1 - finer] != 0
-            )
-            if len(predecessors) == 1:
-                inputs[cell] = ((predecessors[0], _CERTAIN),)
-            if not lattice.is_last(cell):
-                index = widths[layer][scale]
-                chi[cell] = lattice.chis[index]
-                drawn[cell] = _Weight(1.0, draw.gamma[(*place, index)] if draw.gamma.requires_grad else None)
-        for what, of_cell in (("alpha", operators), ("beta", inputs)):
-            missing = [cell for cell, chosen in of_cell.items() if not chosen]
-            if missing:
-                raise ValueError(f"{what} is 0 for every choice of the cell (s, layer) = {missing[0]}")
-        visits = {final: _walk_back(lattice, inputs, final) for final in finals}
-        return cls(operators, inputs, chi, drawn, visits)
-
-    def passes(self, cell: CellKey) -> bool:
-        """Whether any branch may pass the cell."""
-        return any(cell in visited for visited in self.visits.values())
-
-    def strides(self, cell: CellKey) -> tuple[int, ...]:
-        """The strides at which a cell is used: 1 in the last layer, before it those towards cells that may take it."""
-        s, layer = cell
-        if cell not in self.chi:
-            return (1,)
-        return tuple(
-            stride
-            for stride in (1, 2)
-            if self.passes((s * stride, layer + 1))
-            and any(finer == (stride == 2) for finer, _ in self.inputs[s * stride, layer + 1])
-        )
-
-    def downsamples(self, cell: CellKey) -> Iterator[tuple[int, _Weight]]:
-        """The branches that may downsample in the cell: their final scales, with the probability that they do."""
-        s, layer = cell
-        follower = 2 * s, layer + 1
-        for final, visited in self.visits.items():
-            for finer, weight in self.inputs.get(follower, ()) if follower in visited else ():
-                if finer:
-                    yield final, visited[follower].times(weight)
-
-
-def _walk_back(
-    lattice: Lattice, inputs: Mapping[CellKey, Sequence[tuple[bool, _Weight]]], final: int
-) -> dict[CellKey, _Weight]:
-    """P(a branch that ends at scale ``final`` passes the cell), from the last layer to the first."""
-    visits = {(final, lattice.layers - 1): _CERTAIN}
-    for layer in reversed(range(1, lattice.layers)):
-        for s in lattice.scales:
-            here = visits.get((s, layer))
-            if here is None:
-                continue
-            for finer, weight in inputs[s, layer]:
-                before = (s // 2 if finer else s), layer - 1
-                reached = here.times(weight)
-                visits[before] = visits[before].plus(reached) if before in visits else reached
-    return visits
 
 
 @dataclass
@@ -290,7 +122,7 @@ class Supernet(nn.Module):
         self._check(draw)
         wanted = self.branch_sets if branch_sets is None else branch_sets
         finals = sorted({final for finals in wanted for final in finals})
-        route = _Route.of(self.lattice, draw, finals)
+        route = Route.of(self.lattice, draw, finals)
         x = image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
         for name in ("stem0", "stem1", "stem2"):
             x = self.around[name](x)
@@ -308,7 +140,7 @@ class Supernet(nn.Module):
             if tuple(getattr(draw, name).shape) != shape:
                 raise ValueError(f"{name} has shape {tuple(getattr(draw, name).shape)}, not {shape}")
 
-    def _run_layer(self, layer: int, maps: _Maps, route: _Route) -> _Maps:
+    def _run_layer(self, layer: int, maps: _Maps, route: Route) -> _Maps:
         if not (self.checkpointing and torch.is_grad_enabled()):
             return self._layer(layer, maps, route)
         norms = [
@@ -325,7 +157,7 @@ class Supernet(nn.Module):
         result: _Maps = checkpoint(self._layer, layer, maps, route, use_reentrant=False, context_fn=contexts)
         return result
 
-    def _layer(self, layer: int, maps: _Maps, route: _Route) -> _Maps:
+    def _layer(self, layer: int, maps: _Maps, route: Route) -> _Maps:
         """One layer: mix each cell's input, run its operators, keep what the decoders will join."""
         result = _Maps(sides=dict(maps.sides))
         for s in self.lattice.scales:
@@ -336,11 +168,11 @@ class Supernet(nn.Module):
             for stride in route.strides(cell):
                 result.outputs[s * stride, stride == 2] = self._cell(cell, stride, x, route)
             for final, weight in route.downsamples(cell):
-                before = [(_CERTAIN, result.sides[final, s])] if (final, s) in result.sides else []
+                before = [(CERTAIN, result.sides[final, s])] if (final, s) in result.sides else []
                 result.sides[final, s] = _sum([*before, (weight, x)])
         return result
 
-    def _cell(self, cell: CellKey, stride: int, x: Tensor, route: _Route) -> Tensor:
+    def _cell(self, cell: CellKey, stride: int, x: Tensor, route: Route) -> Tensor:
         """Ō (Eq. 2): (N, c_in, h, w) → (N, χ · s · stride, ⌈h/stride⌉, ⌈w/stride⌉)."""
         operators = self.operators_of(cell, stride)
         c_out = route.chi.get(cell, self.space.head_chi) * cell[0] * stride
