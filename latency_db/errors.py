@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LatencyDbError(Exception):
-    """Base of every error that this package raises for the user.
+    """Base of every error that this package, and what builds on it, raises for the user: programs print it as one line.
 
     Args:
         message: what is wrong.

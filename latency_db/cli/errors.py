@@ -13,7 +13,13 @@ INTERRUPTED = 130
 
 
 class OneLineErrors(click.Group):
-    """A group whose commands end in one line on standard error and a non-zero exit when the library raises."""
+    """A group whose commands end in one line on standard error and a non-zero exit when a library raises.
+
+    Attributes:
+        interrupted: the line that Ctrl-C is worth. A program whose work can go on says how in a subclass.
+    """
+
+    interrupted: str = "Interrupted."
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -31,7 +37,5 @@ class OneLineErrors(click.Group):
             click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo(
-                "\nInterrupted. What was measured is stored; `latency-db profile` goes on where it was.", err=True
-            )
+            click.echo(f"\n{self.interrupted}", err=True)
             ctx.exit(INTERRUPTED)

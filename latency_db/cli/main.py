@@ -19,7 +19,13 @@ from latency_db.cli.transfer import export, import_group
 from latency_db.cli.validate import validate
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+class LatencyDbGroup(OneLineErrors):
+    """What was measured before a Ctrl-C is not lost."""
+
+    interrupted = "Interrupted. What was measured is stored; `latency-db profile` goes on where it was."
+
+
+@click.group(cls=LatencyDbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="latency-db")
 @click.option(
     "--db",

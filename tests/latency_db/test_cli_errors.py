@@ -7,16 +7,19 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from backends import registry
 from backends.protocol import Availability
 from latency_db.cli import main
+from latency_db.cli.errors import INTERRUPTED, OneLineErrors
 from latency_db.keys import ImageSize
 from latency_db.store import Store
 from searcher.space import FasterSegSpace
 from tests.fakes import FakeBackend, World
+from trainer.data import open_dataset
 
 SMALL = ("--image-size", "64x64", "--space-setting", "layers=3", "--space-setting", "chis=[4]")
 ONE = ("--only", "op=classify", "--calibration-networks", "0")
@@ -273,3 +276,26 @@ def test_an_interrupt_says_how_to_go_on(world: World, database: Path) -> None:
     result = invoke(database, "profile", *SMALL, *ONE)
     assert result.exit_code == 130
     assert "goes on where it was" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_every_program_has_its_own_words_for_an_interrupt() -> None:
+    class Baker(OneLineErrors):
+        interrupted = "The dough is in the fridge."
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    lines = []
+    for kind in (OneLineErrors, Baker):
+        result = CliRunner().invoke(kind(commands={"bake": click.Command("bake", callback=stop)}), ["bake"])
+        assert (result.exit_code, result.stdout) == (INTERRUPTED, "")
+        lines.append(result.stderr.strip())
+    assert lines == ["Interrupted.", "The dough is in the fridge."]
+
+
+def test_errors_of_data_are_one_line_too(tmp_path: Path) -> None:
+    def read() -> None:
+        open_dataset("folder", tmp_path, "all")
+
+    program = OneLineErrors(commands={"read": click.Command("read", callback=read)})
+    assert "images" in the_line(CliRunner().invoke(program, ["read"]))

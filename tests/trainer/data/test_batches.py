@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from latency_db.errors import LatencyDbError
 from trainer.data import Augment, Batch, DataError, Place, Progress, Size, loader, open_dataset, split_in_halves
 from trainer.data.dataset import SegmentationDataset
 from trainer.data.order import ResumableSampler
@@ -104,6 +105,13 @@ def test_halves_share_nothing(dataset: SegmentationDataset) -> None:
     assert quarter.indices is not None and set(quarter.indices) < set(one.indices)
     with pytest.raises(DataError, match="too few images to split in halves: 1"):
         split_in_halves(dataset.subset([0]))
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    copy = pickle.loads(pickle.dumps(DataError("no such image")))
+    assert isinstance(copy, DataError) and isinstance(copy, LatencyDbError) and isinstance(copy, ValueError)
+    assert (str(copy), copy.message, copy.hint) == ("no such image", "no such image", None)
+    assert str(pickle.loads(pickle.dumps(DataError("no such image", "draw one")))) == "no such image (draw one)"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
