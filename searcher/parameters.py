@@ -28,7 +28,7 @@ class Logits(NamedTuple):
     Attributes:
         alpha: (L, S, O), operators in the order of the lattice's ``ops``.
         beta: (L, S, 2), from the finer scale (0) or from the cell's own (1).
-        gamma: (L, S, X); the teacher's are fixed: its widest.
+        gamma: (L, S, X); the teacher's are fixed: −∞ for all but its widest.
     """
 
     alpha: Tensor
@@ -58,11 +58,11 @@ class ArchitectureParameters(nn.Module):
         self.student_alpha = first(len(lattice.ops))
         self.student_beta = first(2)
         self.student_gamma = first(len(lattice.chis))
-        self.register_buffer("widest", fixed_widths(lattice, "widest"), persistent=False)
+        self.register_buffer("widest", fixed_widths(lattice, "widest").log(), persistent=False)
         self.widest: Tensor
 
     def of(self, role: Role) -> Logits:
-        """One network's logits. The teacher's γ is one-hot at the widest."""
+        """One network's logits; the teacher's γ leaves nothing but the widest."""
         if role == "teacher":
             return Logits(self.teacher_alpha, self.teacher_beta, self.widest)
         return Logits(self.student_alpha, self.student_beta, self.student_gamma)

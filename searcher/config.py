@@ -1,0 +1,241 @@
+"""Everything that decides what a search does: typed, checked, a TOML file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from latency_db.errors import InputError
+from latency_db.keys import ImageSize
+
+PAPER_WEIGHTS = (0.001, 0.997, 0.002)
+"""(w1, w2, w3), the defaults below Eq. 3."""
+WeightRule = Literal["paper", "balanced", "none"]
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataConfig(_Table):
+    """What is searched on.
+
+    Attributes:
+        dataset: its name.
+        folder: where it is; nothing for what is drawn.
+        split: images of this split are searched on; those that judge a finished network stay out of it.
+        size: (height, width) that images are brought to first; their own if None.
+        crop: (height, width) of a training sample.
+        scale: smallest and largest random factor of a training sample.
+        count: take only so many images, or draw so many.
+        holdout: share of the images that neither step sees: validation picks the branches on them.
+        workers: processes that make batches ahead.
+    """
+
+    dataset: str = "synthetic"
+    folder: str | None = None
+    split: str = "train"
+    size: tuple[Pixels, Pixels] | None = None
+    crop: tuple[Pixels, Pixels] = (160, 320)
+    scale: tuple[Positive, Positive] = (0.5, 2.0)
+    count: Count | None = None
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    workers: Annotated[int, Field(ge=0)] = 2
+
+
+class LatencyConfig(_Table):
+    """What latency, and how it counts.
+
+    Attributes:
+        device, backend, image_size, batch: as ``latency-db predict`` takes them; the image size is the one that the
+            network will run at, not the crop.
+        predict_missing, extrapolate: as there.
+        weights: (w1, w2, w3) of Eq. 3, or a rule: the paper's, those that balance this device's table, or none: the
+            plain latency, undecoupled.
+        factor: λ of Eq. 8, per ms. Not used with a target.
+        target_ms: what the student's predicted latency is to be.
+        tolerance: relative; within it the target is hit.
+        objective_target_ms: T of Eq. 5, where no target is given.
+        exponent: w of Eq. 5.
+    """
+
+    device: str
+    backend: str | None = None
+    image_size: str = "1024x2048"
+    batch: Count = 1
+    predict_missing: bool = False
+    extrapolate: bool = False
+    weights: WeightRule | tuple[Weight, Weight, Weight] = "balanced"
+    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    target_ms: Positive | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    objective_target_ms: Positive = 8.3
+    exponent: Annotated[float, Field(le=0, allow_inf_nan=False)] = -0.07
+
+    @field_validator("image_size")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        return str(ImageSize.parse(value))
+
+    @property
+    def image(self) -> ImageSize:
+        """The image size."""
+        return ImageSize.parse(self.image_size)
+
+
+class ScheduleConfig(_Table):
+    """How long, and with which steps. The defaults are the paper's (Appendix F, H), where it says.
+
+    Attributes:
+        pretrain_epochs: epochs of weights alone.
+        search_epochs: epochs of weights and architecture in turn.
+        batch_size: images of a step, per process.
+        learning_rate, momentum, weight_decay: SGD's, for the weights.
+        decay: the learning rate's factor per epoch.
+        clip: largest norm of the weights' gradient.
+        architecture_learning_rate: Adam's, for α, β, γ.
+        temperature: τ of the Gumbel-Softmax (Appendix C).
+        hard_threshold, hard_share: of :class:`trainer.losses.OhemCrossEntropy`.
+        validate_every: epochs of searching between two validations.
+        calibration_batches: batches that norms see before a validation.
+    """
+
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 20
+    search_epochs: Count = 30
+    batch_size: Count = 3
+    learning_rate: Positive = 0.02
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    decay: Share = 0.99
+    clip: Positive = 5.0
+    architecture_learning_rate: Positive = 3e-4
+    temperature: Positive = 1.0
+    hard_threshold: Share = 0.7
+    hard_share: Share = 1 / 16
+    validate_every: Count = 1
+    calibration_batches: Count = 8
+
+    @property
+    def epochs(self) -> int:
+        """Of both phases."""
+        return self.pretrain_epochs + self.search_epochs
+
+
+class RunConfig(_Table):
+    """How it runs; nothing of this but the seed and the precision changes what is searched.
+
+    Attributes:
+        seed: of everything that is drawn.
+        precision: of the forward pass: ``float32``, or ``bfloat16`` by autocast.
+        torch_device: where to compute: ``auto`` is CUDA where there is a device, else the CPU.
+        threads: of torch on the CPU; its own choice if None.
+        checkpointing: keep only what is between layers and run each again in the backward pass.
+        channels_last: memory format.
+        checkpoint_minutes: at least so often within an epoch; the end of each epoch is always kept.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    torch_device: str = "auto"
+    threads: Count | None = None
+    checkpointing: bool = False
+    channels_last: bool = False
+    checkpoint_minutes: Positive = 10.0
+
+
+class SearchConfig(_Table):
+    """All of it.
+
+    Attributes:
+        space: settings of the space; the number of classes is the data set's.
+    """
+
+    latency: LatencyConfig
+    space: Mapping[str, Any] = {}
+    data: DataConfig = DataConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _classes_are_the_datas(self) -> SearchConfig:
+        if "num_classes" in self.space:
+            raise ValueError("space.num_classes is not to be set: it is the data set's number of classes")
+        return self
+
+    def to_toml(self) -> str:
+        """As a file that :func:`read_config` reads; what is None is left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+RESUMABLE = frozenset(
+    {("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")}
+)
+"""What a resumed search may set otherwise. Other threads may sum in another order, so figures may differ then."""
+
+
+def build_config(*layers: Mapping[str, Any]) -> SearchConfig:
+    """A configuration from tables of tables, of which later ones win, value by value.
+
+    Raises:
+        InputError: an unknown name, or a value that makes no sense; the message names it.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for table, values in layer.items():
+            if not isinstance(values, Mapping):
+                raise InputError(f"{table} is no table of the configuration: write [{table}] and its settings below")
+            merged.setdefault(table, {}).update(values)
+    merged.setdefault("latency", {})
+    if not merged["latency"].get("device"):
+        raise InputError("no device: --device SLUG says whose latency counts (`latency-db devices` lists them)")
+    try:
+        # Through JSON: it has no tuples, and neither has TOML.
+        return SearchConfig.model_validate_json(_json(merged))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal", "tuple")))
+        raise InputError(f"{place or 'the configuration'}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(document)
+    except TypeError as error:
+        raise InputError(f"the configuration holds what is no number, text, list or table: {error}") from None
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """A TOML file's tables.
+
+    Raises:
+        InputError: it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from None
+
+
+def differences(one: SearchConfig, other: SearchConfig) -> list[str]:
+    """The settings in which two configurations differ, as ``table.name``, without those of :data:`RESUMABLE`."""
+    mine, theirs = one.model_dump(), other.model_dump()
+    return [
+        f"{table}.{name}"
+        for table in mine
+        for name in sorted({*mine[table], *theirs[table]})
+        if mine[table].get(name) != theirs[table].get(name) and (table, name) not in RESUMABLE
+    ]
