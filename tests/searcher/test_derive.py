@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latency_db.lattice import CellKey
+from latency_db.errors import InputError
+from latency_db.lattice import CellKey, Lattice
 from latency_db.relaxed import RelaxedLatency
-from searcher.derive import derive, network_with_weights
+from searcher.derive import derive, downsample_positions, network_with_weights, walk_back
 from searcher.lattice import Choice
 from searcher.space import FasterSegSpace
 from searcher.supernet import Draw, Supernet
@@ -106,8 +109,10 @@ def test_the_derived_network_gives_the_supernets_logits(settings: dict[str, Any]
         count, skips = count - 1, skips + passed
         sets.add(finals)
         probabilities = one_hot(space, choices)
-        architecture = derive(*probabilities, finals, space)
+        architecture = walk_back(*probabilities, finals, space)
         assert architecture == space.architecture(choices, finals)
+        alpha, beta, gamma = probabilities
+        assert derive(alpha, 50 * beta, gamma, finals, space) == architecture, "decided β leave one position"
         network = network_with_weights(supernet, replace(architecture, output="1/8"))
         with torch.inference_mode():
             (logits,) = supernet(image, Draw(*probabilities), branch_sets=(finals,))
@@ -157,13 +162,132 @@ def test_deriving_takes_the_most_likely_of_what_a_cell_has() -> None:
     ]
 
 
-def test_logits_and_probabilities_derive_the_same() -> None:
+def random_logits(space: FasterSegSpace, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    lattice = space.lattice
+    sizes = len(lattice.ops), 2, len(lattice.chis)
+    alpha, beta, gamma = (torch.randn(lattice.layers, len(lattice.scales), n, generator=generator) for n in sizes)
+    return alpha, beta, gamma
+
+
+def most_likely_positions(beta: Tensor, lattice: Lattice, final: int) -> tuple[int, ...]:
+    """Footnote 2 by trying all: among equals the latest l_k, then the latest l_{k-1}, …"""
+    count = lattice.scales.index(final)
+    probability = beta.double().softmax(-1)[..., 0].tolist()
+    ranked = {
+        # fsum does not depend on the order of what it sums.
+        positions: math.fsum(
+            math.log(0.5 if layer == index else probability[layer][index])
+            for index, layer in enumerate(positions, start=1)
+        )
+        for positions in itertools.combinations(range(1, lattice.layers), count)
+        if all(layer >= index for index, layer in enumerate(positions, start=1))
+    }
+    return max(ranked, key=lambda positions: (ranked[positions], positions[::-1]))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"layers": 16}, {"layers": 4}, {"layers": 9, "scales": (8, 16, 32, 64)}], ids=str
+)
+def test_the_positions_are_those_of_the_largest_joint_probability(settings: dict[str, Any]) -> None:
+    space = space_of(**settings)
+    lattice = space.lattice
+    differ = 0
+    for seed in range(30):
+        beta = random_logits(space, seed)[1]
+        for final in lattice.scales:
+            positions = downsample_positions(beta, final, lattice)
+            assert positions == most_likely_positions(beta, lattice, final)
+        differ += downsampled_at(*_both(space, seed))
+    assert differ > 5, "walking back cell by cell would have done"
+
+
+def _both(space: FasterSegSpace, seed: int) -> tuple[Architecture, Architecture]:
+    logits, finals = random_logits(space, seed), space.lattice.branch_sets()[-1]
+    return derive(*logits, finals, space), walk_back(*logits, finals, space)
+
+
+def downsampled_at(one: Architecture, two: Architecture) -> bool:
+    """Whether the two downsample in different places."""
+    first, second = (
+        [[cell.place for cell in branch.cells if cell.stride == 2] for branch in architecture.branches]
+        for architecture in (one, two)
+    )
+    return first != second
+
+
+def test_undecided_logits_downsample_as_late_as_they_can() -> None:
+    lattice = space_of(layers=16, scales=(8, 16, 32, 64)).lattice
+    beta = torch.zeros(16, 4, 2)
+    assert [downsample_positions(beta, s, lattice) for s in lattice.scales] == [(), (15,), (14, 15), (13, 14, 15)]
+    # Large and equal is as undecided; and what holds in double holds in half precision.
+    assert downsample_positions(beta.half() + 300, 64, lattice) == (13, 14, 15)
+
+
+def test_equal_products_are_equal_in_any_order() -> None:
+    """Three logs add up to different floats in different orders; the later positions must win all the same."""
+    lattice = space_of(layers=9, scales=(8, 16, 32, 64)).lattice
+    generator = torch.Generator().manual_seed(6)
+    for _ in range(100):
+        values = torch.randn(3, generator=generator, dtype=torch.float64)
+        beta = torch.zeros(9, 4, 2, dtype=torch.float64)
+        beta[..., 0] = values[torch.randint(3, (9, 4), generator=generator)]
+        assert downsample_positions(beta, 64, lattice) == most_likely_positions(beta, lattice, 64)
+
+
+@pytest.mark.parametrize("shift", [-1e-9, -0.5, -5.0, -600.0])
+def test_the_forced_cell_is_chosen_where_every_later_one_prefers_its_own_scale(shift: float) -> None:
+    lattice = space_of(layers=8).lattice
+    beta = torch.zeros(8, 3, 2, dtype=torch.float64)
+    beta[..., 0] = shift
+    beta[[1, 2], [1, 2]] = torch.tensor([-99.0, 99.0], dtype=torch.float64)  # no choice, whatever stands there
+    assert downsample_positions(beta, 16, lattice) == (1,)
+    assert downsample_positions(beta, 32, lattice) == (1, 2)
+    beta[5, 1, 0] = 1e-9
+    assert downsample_positions(beta, 16, lattice) == (5,)
+
+
+@pytest.mark.parametrize("scales", [(8, 16), (8, 16, 32), (8, 16, 32, 64)], ids=len)
+@pytest.mark.parametrize("rounding", [0, 1, None])
+def test_branches_of_one_set_never_contradict_each_other(scales: tuple[int, ...], rounding: int | None) -> None:
+    """Each branch downsamples where it would alone, however many there are; coarse rounding makes ties."""
+    for branches in range(1, len(scales) + 1):
+        space = space_of(layers=8, scales=scales, branches=branches)
+        shared = 0
+        for seed in range(40):
+            alpha, beta, gamma = random_logits(space, seed)
+            alpha[..., 0] = -9  # no skips: cells that vanish would hide where a branch downsamples
+            beta = beta if rounding is None else beta.round(decimals=rounding)
+            for finals in space.lattice.branch_sets():
+                architecture = derive(alpha, beta, gamma, finals, space)  # which checks what branches share
+                for branch, final in zip(architecture.branches, finals, strict=True):
+                    after = [cell.layer + 1 for cell in branch.cells if cell.stride == 2]
+                    assert tuple(after) == downsample_positions(beta, final, space.lattice)
+                    assert [cell.layer for cell in branch.cells] == list(range(8))
+                places = [cell.place for branch in architecture.branches for cell in branch.cells]
+                shared += len(places) - len(set(places))
+        assert branches == 1 or shared > 40
+
+
+def test_what_is_no_set_of_logits_is_refused_in_one_line() -> None:
     space = space_of()
-    generator = torch.Generator().manual_seed(3)
-    shapes = ((6, 3, 5), (6, 3, 2), (6, 3, 2))
-    for finals in space.lattice.branch_sets():
-        logits = [torch.randn(shape, generator=generator) for shape in shapes]
-        assert derive(*logits, finals, space) == derive(*(tensor.softmax(-1) for tensor in logits), finals, space)
+    alpha, beta, gamma = random_logits(space, 0)
+    cases: list[tuple[tuple[Tensor, Tensor, Tensor, tuple[int, ...]], str]] = [
+        ((alpha[:5], beta, gamma, (16,)), "alpha has shape"),
+        ((alpha, beta[..., :1], gamma, (16,)), "beta has shape"),
+        ((alpha, beta, gamma[None], (16,)), "gamma has shape"),
+        ((alpha, beta, gamma, (24,)), "no branch ends at 24"),
+        ((alpha, beta, gamma, (16, 16)), "each once"),
+        ((alpha, beta, gamma, ()), "each once"),
+        ((alpha, beta * math.inf, gamma, (16,)), "finite"),
+        ((alpha * math.nan, beta, gamma, (16,)), "alpha of the cell at layer 0, s = 8"),
+        ((alpha, beta, gamma * math.nan, (16,)), "gamma of the cell"),
+    ]
+    for wrong, message in cases:
+        with pytest.raises(InputError, match=message):
+            derive(*wrong, space)
+    with pytest.raises(InputError, match="beta of the cell"):
+        walk_back(alpha, beta * math.nan, gamma, (16,), space)
 
 
 def test_one_draw_makes_the_logits_and_the_latency() -> None:
@@ -179,7 +303,7 @@ def test_one_draw_makes_the_logits_and_the_latency() -> None:
         draw = Draw(*relaxed.one_hot(*logits))
         latencies = relaxed(draw.alpha, draw.beta, draw.gamma, probabilities=True)
         for finals, latency_ms in zip(supernet.branch_sets, latencies.tolist(), strict=True):
-            network = space.decompose(derive(*logits, finals, space), table.image)
+            network = space.decompose(walk_back(*logits, finals, space), table.image)
             assert table.predict(network).latency_ms == pytest.approx(latency_ms, rel=1e-9)
         with torch.inference_mode():
             assert len(supernet(torch.randn(1, 3, 64, 64), draw)) == len(latencies)
