@@ -121,6 +121,66 @@ class NetworkRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchRow:
+    """One search for architectures.
+
+    Attributes:
+        folder: where its files are, or were.
+        device: slug of the device whose latencies it used.
+        target_id: the target that they are of; None where a shipped model gave them.
+        target_line: for people: the target, or the model, in full.
+        image: the image size of the latencies.
+        batch: the images at once of the latencies.
+        config: everything that decided what it did.
+        status: running, completed, interrupted or failed.
+        reason: why it is not completed, where that is known.
+        started_at: when its first sitting began.
+        epochs: finished so far, as far as it said.
+    """
+
+    id: int
+    folder: str
+    space: str
+    space_settings: Mapping[str, Any]
+    device: str
+    target_id: int | None
+    target_line: str
+    image: ImageSize
+    batch: int
+    config: Mapping[str, Any]
+    seed: int
+    status: str
+    reason: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedRow:
+    """A network that a search derived.
+
+    Attributes:
+        role: teacher or student.
+        network_id: the architecture, of ``Store.networks``.
+        branches: downsample rates at which its branches end.
+        how: how it was derived, as in the search's result.
+        latency_ms: predicted.
+        miou: of the supernet as this network, in [0, 1]; None where it was not evaluated.
+    """
+
+    id: int
+    search_id: int
+    role: str
+    network_id: int
+    branches: tuple[int, ...]
+    how: str
+    latency_ms: float
+    miou: float | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class RawMeasurement:
     """One stored row with its samples.
 

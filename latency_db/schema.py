@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -26,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 REVISION_PREFIX = "latency_db_"
 """Every revision of ours begins like this; a revision that does not belongs to another program."""
-REVISIONS = ("latency_db_0001", "latency_db_0002")
+REVISIONS = ("latency_db_0001", "latency_db_0002", "latency_db_0003")
 """Every schema there has been, oldest first."""
 NEWEST_REVISION = REVISIONS[-1]
 
@@ -54,6 +55,22 @@ class RunStatus(enum.StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     INTERRUPTED = "interrupted"
+
+
+class SearchStatus(enum.StrEnum):
+    """How a search stands. One that was killed stays ``running``."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class NetworkRole(enum.StrEnum):
+    """Which of the two networks that a search derives."""
+
+    TEACHER = "teacher"
+    STUDENT = "student"
 
 
 class Provenance(enum.StrEnum):
@@ -129,6 +146,8 @@ class Base(DeclarativeBase):
         Provenance: _choice(Provenance, "provenance"),
         MeasurementStatus: _choice(MeasurementStatus, "status"),
         TermKind: _choice(TermKind, "term"),
+        SearchStatus: _choice(SearchStatus, "status"),
+        NetworkRole: _choice(NetworkRole, "role"),
     }
 
 
@@ -330,3 +349,49 @@ class CalibrationTerm(Base):
     next_stride: Mapped[int | None]
     s: Mapped[int | None]
     value: Mapped[float]
+
+
+class Search(Base):
+    """One search for architectures. A folder and the moment of its first sitting tell it from others.
+
+    ``target_id`` is null where a shipped model gave the latencies; ``device`` and ``target_line`` say in any case what
+    they were of.
+    """
+
+    __tablename__ = "search"
+    __table_args__ = (UniqueConstraint("folder", "started_at", name="uq_search_identity"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    folder: Mapped[str] = mapped_column(Text)
+    space: Mapped[str] = mapped_column(String(100))
+    space_settings: Mapped[dict[str, Any]]
+    device: Mapped[str] = mapped_column(String(200), index=True)
+    target_id: Mapped[int | None] = mapped_column(ForeignKey("target.id"))
+    target_line: Mapped[str] = mapped_column(Text)
+    image_height: Mapped[int]
+    image_width: Mapped[int]
+    batch: Mapped[int]
+    config: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[SearchStatus]
+    reason: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    epochs: Mapped[int]
+
+
+class DerivedArchitecture(Base):
+    """A network that a search derived: one teacher, one student. ``branches`` reads ``16_32``."""
+
+    __tablename__ = "derived_architecture"
+    __table_args__ = (UniqueConstraint("search_id", "role"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"))
+    role: Mapped[NetworkRole]
+    network_id: Mapped[int] = mapped_column(ForeignKey("network.id"), index=True)
+    branches: Mapped[str] = mapped_column(Text)
+    how: Mapped[str] = mapped_column(Text)
+    latency_ms: Mapped[float]
+    miou: Mapped[float | None]
+    created_at: Mapped[datetime]

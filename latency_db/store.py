@@ -15,6 +15,7 @@ from backends.protocol import Target
 from backends.samples import Visit, estimate
 from latency_db import _networks, _targets, _visits, schema
 from latency_db._database_errors import shown, translated
+from latency_db._searches import SearchMethods
 from latency_db._sql import SPEC_COLUMNS, insert_missing, now, spec_of, spec_values
 from latency_db.calibrate import Term
 from latency_db.calibration_row import CalibrationRow
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 
-class Store:
+class Store(SearchMethods):
     """An open latency database. Processes may share a database, each with a store of its own."""
 
     def __init__(self, url: str, engine: Engine) -> None:

@@ -139,6 +139,32 @@ def test_a_frozen_database_is_refused_then_upgraded_then_used(dump: Path, tmp_pa
         )
         store.add_calibration(row)
         assert store.calibration(target.id, "fasterseg", "d", network.image) is not None
+        search_id = store.start_search(
+            folder="/runs/one",
+            space="fasterseg",
+            space_settings=network.space_settings,
+            device="cpu",
+            target_id=target.id,
+            target_line=target.line,
+            image=network.image,
+            batch=1,
+            config={},
+            seed=0,
+        )
+        # What was measured before there were searches may be what a search comes to.
+        store.add_derived(
+            search_id, role="student", architecture=network.architecture, branches=(8,), how="argmax", latency_ms=1.0
+        )
+        assert [row.network_id for row in store.derived(search_id)] == [network_id]
+
+
+def test_a_calibration_of_an_old_database_is_still_the_one(tmp_path: Path) -> None:
+    url = str(old_file(OLD_DATABASES[1], tmp_path))
+    session.upgrade(url)
+    with Store.open(url) as store:
+        row = store.calibration(1, "fasterseg", "e", ImageSize(256, 512))
+    assert row is not None
+    assert (row.cv_error, row.run_id, [term.value for term in row.terms]) == (0.02, 1, [0.98, 1.01, 0.25])
 
 
 def test_upgrading_says_who_did_it(tmp_path: Path) -> None:
