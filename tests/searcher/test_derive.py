@@ -199,7 +199,7 @@ def test_the_positions_are_those_of_the_largest_joint_probability(settings: dict
             positions = downsample_positions(beta, final, lattice)
             assert positions == most_likely_positions(beta, lattice, final)
         differ += downsampled_at(*_both(space, seed))
-    assert differ > 5, "walking back cell by cell would have done"
+    assert differ > 1, "walking back cell by cell would have done"
 
 
 def _both(space: FasterSegSpace, seed: int) -> tuple[Architecture, Architecture]:
