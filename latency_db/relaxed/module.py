@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +18,12 @@ FamilyName = Literal["alpha", "beta", "gamma"]
 FAMILIES: tuple[FamilyName, ...] = ("alpha", "beta", "gamma")
 SUM_TOLERANCE = 1e-2
 """Probabilities of one choice add up to 1 within this; half precision is not exact."""
+
+Weights = tuple[float, float, float]
+_expected_latency: Callable[[Plan, tuple[bool, bool, bool], Weights | None, Tensor, Tensor, Tensor], Tensor] = (
+    ExpectedLatency.apply
+)
+"""(plan, which are logits, weights, α, β, γ (N, L, S, ·)) → (N, B): torch leaves ``apply`` untyped."""
 
 
 class RelaxedLatency(nn.Module):
@@ -106,13 +113,11 @@ class RelaxedLatency(nn.Module):
             self._check_probabilities(name, given[name])
         dtype = torch.promote_types(torch.promote_types(alpha.dtype, beta.dtype), gamma.dtype)
         compute = dtype if dtype in (torch.float32, torch.float64) else torch.float32
-        leading = alpha.shape[:-3]
+        leading: tuple[int, ...] = alpha.shape[:-3]
         if not leading == beta.shape[:-3] == gamma.shape[:-3]:
             try:
-                leading = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
-                    alpha.shape[:-3], beta.shape[:-3], gamma.shape[:-3]
-                )
-            except RuntimeError:
+                leading = np.broadcast_shapes(leading, beta.shape[:-3], gamma.shape[:-3])
+            except ValueError:
                 raise ValueError(
                     f"the leading dimensions of alpha {tuple(alpha.shape)}, beta {tuple(beta.shape)} and gamma "
                     f"{tuple(gamma.shape)} do not broadcast"
@@ -127,35 +132,33 @@ class RelaxedLatency(nn.Module):
             nothing: Tensor = alpha.sum() + beta.sum() + gamma.sum()
             return nothing * alpha.new_zeros((*leading, len(self.branch_sets)))
         with not_autocast(alpha.device):
-            value: Tensor = ExpectedLatency.apply(  # type: ignore[no-untyped-call]
-                self._plan(compute, alpha.device), are_logits, _three(weights), *flat
-            )
+            value = _expected_latency(self._plan(compute, alpha.device), are_logits, _three(weights), *flat)
         return value.view(*leading, len(self.branch_sets)).to(dtype)
 
     def alpha_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: Any) -> Tensor:
         """latency(α|β,γ): the value of :meth:`forward`, with gradients for α alone."""
-        return self(alpha, beta.detach(), gamma.detach(), **options)  # type: ignore[no-any-return]
+        value: Tensor = self(alpha, beta.detach(), gamma.detach(), **options)
+        return value
 
     def beta_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: Any) -> Tensor:
         """latency(β|α,γ): the value of :meth:`forward`, with gradients for β alone."""
-        return self(alpha.detach(), beta, gamma.detach(), **options)  # type: ignore[no-any-return]
+        value: Tensor = self(alpha.detach(), beta, gamma.detach(), **options)
+        return value
 
     def gamma_latency(self, alpha: Tensor, beta: Tensor, gamma: Tensor, **options: Any) -> Tensor:
         """latency(γ|α,β): the value of :meth:`forward`, with gradients for γ alone."""
-        return self(alpha.detach(), beta.detach(), gamma, **options)  # type: ignore[no-any-return]
+        value: Tensor = self(alpha.detach(), beta.detach(), gamma, **options)
+        return value
 
     def softmax(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The probabilities that :meth:`forward` makes of logits: over the choices that a cell has."""
-        return tuple(  # type: ignore[return-value]
-            logits.softmax(-1) for logits in self._offered(alpha, beta, gamma)
-        )
+        alpha, beta, gamma = self._offered(alpha, beta, gamma)
+        return alpha.softmax(-1), beta.softmax(-1), gamma.softmax(-1)
 
     def one_hot(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The most likely choice of each family as probabilities: what :meth:`forward` makes of the derived network."""
-        return tuple(  # type: ignore[return-value]
-            F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-            for logits in self._offered(alpha, beta, gamma)
-        )
+        alpha, beta, gamma = self._offered(alpha, beta, gamma)
+        return _one_hot(alpha), _one_hot(beta), _one_hot(gamma)
 
     def _offered(self, alpha: Tensor, beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The entries, −∞ where a cell does not have the choice."""
@@ -210,7 +213,12 @@ def _outside(mask: Tensor) -> Tensor:
     return mask.squeeze(3).permute(2, 0, 1)
 
 
-def _three(weights: Sequence[float] | None) -> tuple[float, float, float] | None:
+def _one_hot(logits: Tensor) -> Tensor:
+    """The largest entry along the last dimension, as 1 in logits' dtype."""
+    return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+
+
+def _three(weights: Sequence[float] | None) -> Weights | None:
     if weights is None:
         return None
     if len(weights) != 3:
@@ -218,13 +226,18 @@ def _three(weights: Sequence[float] | None) -> tuple[float, float, float] | None
     return float(weights[0]), float(weights[1]), float(weights[2])
 
 
-def sample_widths(gamma: Tensor, *, tau: float = 1.0, hard: bool = True) -> Tensor:
+def sample_widths(
+    gamma: Tensor, *, tau: float = 1.0, hard: bool = True, generator: torch.Generator | None = None
+) -> Tensor:
     """Draw widths by Gumbel-Softmax: one draw for the supernet's forward and for its latency.
+
+    softmax((γ + o) / τ) with Gumbel noise o; the largest entry is each width's with probability softmax(γ).
 
     Args:
         gamma: (…, X) logits.
         tau: temperature τ.
         hard: one-hot, with the soft draw's gradient (straight through).
+        generator: where the noise comes from, on its own device; torch's global generator by default.
 
     Returns:
         (…, X) probabilities; hand them to :class:`RelaxedLatency` with ``probabilities=("gamma",)``.
@@ -234,4 +247,10 @@ def sample_widths(gamma: Tensor, *, tau: float = 1.0, hard: bool = True) -> Tens
     """
     if not tau > 0:
         raise ValueError(f"the temperature τ is positive, not {tau}")
-    return F.gumbel_softmax(gamma, tau=tau, hard=hard, dim=-1)
+    device = gamma.device if generator is None else generator.device
+    waiting = torch.empty(gamma.shape, dtype=gamma.dtype, device=device).exponential_(generator=generator)
+    # An exponential of exactly zero, one in millions, would be infinite noise and a draw of NaN.
+    noise = -waiting.clamp_min(torch.finfo(gamma.dtype).tiny).log().to(gamma.device)
+    soft = ((gamma + noise) / tau).softmax(-1)
+    # The difference is exactly zero, so that the draw is exactly one-hot.
+    return _one_hot(soft) + (soft - soft.detach()) if hard else soft

@@ -397,6 +397,58 @@ def test_a_temperature_is_positive() -> None:
         sample_widths(torch.zeros(5), tau=0.0)
 
 
+def test_a_generator_decides_the_widths_alone() -> None:
+    gamma = torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = sample_widths(gamma, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert torch.equal(sample_widths(gamma, generator=torch.Generator().manual_seed(7)), first)
+    assert not torch.equal(sample_widths(gamma, generator=torch.Generator().manual_seed(8)), first)
+    generator = torch.Generator().manual_seed(7)
+    assert torch.equal(sample_widths(gamma, generator=generator), first)
+    assert not torch.equal(sample_widths(gamma, generator=generator), first)
+
+
+@pytest.mark.parametrize("tau", [0.1, 1.0, 5.0])
+def test_widths_are_drawn_as_often_as_the_softmax_says(tau: float) -> None:
+    gamma = torch.tensor([1.0, -1.0, 0.0, 2.5, -3.0], dtype=torch.float64)
+    n = 40_000
+    draws = sample_widths(gamma.expand(n, 5), tau=tau, generator=torch.Generator().manual_seed(3))
+    assert set(draws.unique().tolist()) == {0.0, 1.0} and torch.equal(draws.sum(-1), torch.ones(n, dtype=draws.dtype))
+    expected = gamma.softmax(-1)
+    standard_error = (expected * (1 - expected) / n).sqrt()
+    assert ((draws.mean(0) - expected).abs() < 4 * standard_error).all()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_draws_and_gradients_are_those_of_gumbel_softmax(hard: bool, tau: float) -> None:
+    gamma = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = []
+    for draw in (
+        lambda logits: sample_widths(logits, tau=tau, hard=hard),
+        lambda logits: sample_widths(logits.log_softmax(-1), tau=tau, hard=hard),
+        lambda logits: torch.nn.functional.gumbel_softmax(logits, tau=tau, hard=hard, dim=-1),
+    ):
+        torch.manual_seed(5)
+        logits = gamma.clone().requires_grad_()
+        value = draw(logits)
+        (value * weights).sum().backward()
+        found.append((value.detach(), logits.grad))
+    (value, gradient), *others = found
+    assert gradient.any()
+    for other_value, other_gradient in others:
+        assert torch.allclose(value, other_value) and torch.allclose(gradient, other_gradient)
+
+
+def test_noise_of_zero_is_no_infinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "exponential_", lambda self, generator=None: self.zero_())
+    assert sample_widths(torch.zeros(5), hard=False).isfinite().all()
+
+
 def test_most_likely_choices() -> None:
     relaxed = RelaxedLatency(random_table(SPACE))
     alpha, beta, gamma = relaxed.one_hot(*logits(relaxed, 7))
