@@ -185,15 +185,7 @@ class FasterSegSpace:
 
     def lattice_specs(self, image: ImageSize, batch: int = 1) -> LatticeSpecs:
         """The lattice as data, with the operators that its choices stand for."""
-        return lattice_specs(
-            self.lattice,
-            image=image,
-            batch=batch,
-            stem_widths=self.stem_widths,
-            head_chi=self.head_chi,
-            num_classes=self.num_classes,
-            output=self.output,
-        )
+        return lattice_specs(self.lattice, self.architecture, image, batch)
 
     def build_operator(self, spec: OpSpec) -> nn.Module:
         """One operator as a module in eval mode."""

@@ -15,11 +15,11 @@ from latency_db.lattice import CellKey
 from latency_db.operators import build_operator
 from searcher.draw import Draw, WidthRule, fixed_widths
 from searcher.elastic_operators import ElasticOperator, fit
-from searcher.lattice import Choice
 from searcher.route import CERTAIN, Route, Weight
 from searcher.space import FasterSegSpace
+from searcher.surroundings import surroundings
 from trainer.architecture import FINEST
-from trainer.plan import Step, plan
+from trainer.plan import Step
 
 __all__ = ["Draw", "Supernet", "WidthRule", "cell_name", "fixed_widths"]
 
@@ -89,13 +89,11 @@ class Supernet(nn.Module):
         self.around = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         for finals in self.branch_sets:
-            steps = _around(space, finals)
-            self.heads[_set_name(finals)] = nn.ModuleDict(
-                {step.name: build_operator(step.spec) for step in steps if step.name in _HEAD}
-            )
-            for step in steps:
-                if step.name not in _HEAD and step.name not in self.around:
-                    self.around[step.name] = _elastic_merge(space, step) or build_operator(step.spec)
+            specs = surroundings(self.lattice, space.architecture, finals, _ANY_SIZE).specs
+            self.heads[_set_name(finals)] = nn.ModuleDict({name: build_operator(specs[name]) for name in _HEAD})
+            for name, spec in specs.items():
+                if name not in (*_HEAD, *self.around) and spec.op != UPSAMPLE:
+                    self.around[name] = _elastic_merge(space, spec) if spec.op == MERGE else build_operator(spec)
         self.train()
         if channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -253,26 +251,8 @@ def _operators(space: FasterSegSpace, cell: CellKey, stride: int) -> nn.ModuleDi
     )
 
 
-def _around(space: FasterSegSpace, finals: tuple[int, ...]) -> list[Step]:
-    """The steps of any architecture that ends at ``finals``, without its cells and its resizing to the image."""
-    lattice = space.lattice
-    some = {
-        cell: Choice(
-            op="conv",
-            chi=None if lattice.is_last(cell) else max(lattice.chis),
-            downsampled=lattice.predecessors(cell)[0],
-        )
-        for cell in lattice.cells()
-    }
-    steps = plan(space.architecture(some, finals), _ANY_SIZE)
-    return [step for step in steps if not step.name.startswith("cell_") and step.spec.op != UPSAMPLE]
-
-
-def _elastic_merge(space: FasterSegSpace, step: Step) -> ElasticOperator | None:
-    """The decoder's step as an operator that joins a side of any width; None where it is no merge."""
-    spec = step.spec
-    if spec.op != MERGE:
-        return None
+def _elastic_merge(space: FasterSegSpace, spec: OpSpec) -> ElasticOperator:
+    """The decoder's operator, which joins a side of any width."""
     return ElasticOperator(replace(spec, c_in=spec.c_out + max(space.widths(spec.s))), (spec.c_out,))
 
 
