@@ -32,6 +32,8 @@ class Loader:
     In training, iterating goes on where the last iteration stopped, and :meth:`state_dict` says where that is. It
     counts batches handed out, not those that workers have made ahead: save it after the step that used a batch.
     Otherwise each iteration goes through all samples, from the first. Only one iteration may be under way.
+
+    Where several processes share the samples, all of this holds in each of them, for its part of every batch.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Loader:
         )
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches of a whole epoch, of this process."""
         return self._sampler.batches_in(self._sampler.length)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -61,7 +63,7 @@ class Loader:
                 raise batch
             if self._sampler.training:
                 # Before the batch is handed out: who saves the state while working on it has had it.
-                self._sampler.advance(len(batch.label))
+                self._sampler.advance(self._sampler.batch_of_all)
             yield batch
 
     def forever(self) -> Iterator[Batch]:
@@ -90,7 +92,7 @@ class Loader:
         self._sampler.seek(progress)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the next iteration starts, and of what: plain numbers, for a checkpoint."""
+        """Where the next iteration starts, and of what: plain numbers, for a checkpoint, equal in all processes."""
         progress = self._sampler.progress
         return {
             "epoch": progress.epoch,
@@ -100,7 +102,7 @@ class Loader:
         }
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where :meth:`state_dict` was taken; the batch size may have changed.
+        """Go on where :meth:`state_dict` was taken; batch size and number of processes may have changed.
 
         Raises:
             DataError: the state is of another seed or of a data set of another length, where the order is another; or
@@ -122,6 +124,7 @@ def loader(
     training: bool = True,
     seed: int = 0,
     start: Progress | None = None,
+    shard: tuple[int, int] = (0, 1),
     workers: int = 2,
     prefetch: int = 2,
     pin_memory: bool = False,
@@ -130,22 +133,30 @@ def loader(
 
     Args:
         dataset: where they come from; give it an augmentation for training and none for validation.
-        batch_size: samples in a batch.
-        training: shuffled, without a last batch that is not full; otherwise every sample once, in order.
+        batch_size: samples in a batch of this process.
+        training: shuffled, without a last batch that is not full; otherwise every sample once, in order. The share of a
+            process may then be one sample shorter than that of another, and empty.
         seed: decides order and augmentation.
         start: where to begin, in training; at the beginning by default.
+        shard: (rank, processes) where several processes go through the samples together. Their batches are together
+            those of one process with a batch of batch_size · processes, of which rank r takes every processes-th
+            sample from the r-th on.
         workers: processes that make batches ahead; 0 makes them where they are asked for.
         prefetch: batches that each worker makes ahead.
         pin_memory: put batches where a CUDA device copies them from without waiting.
 
     Raises:
-        DataError: the samples do not fill a batch in training, or a number is out of range.
+        DataError: the samples do not fill a batch of all processes in training, there is none otherwise, or a number is
+            out of range.
     """
     if batch_size < 1 or workers < 0 or prefetch < 1:
         raise DataError(f"batch size {batch_size}, {workers} workers, {prefetch} batches ahead: one of them is too few")
-    sampler = ResumableSampler(len(dataset), batch_size, training=training, seed=seed)
-    if not len(sampler):
-        raise DataError(f"{dataset.name}: too few images for a batch of {batch_size}: {len(dataset)}")
+    rank, processes = shard
+    if not 0 <= rank < processes:
+        raise DataError(f"shard {rank} of {processes} is none: shards are counted from 0")
+    sampler = ResumableSampler(len(dataset), batch_size, training=training, seed=seed, shard=shard)
+    if len(dataset) < (sampler.batch_of_all if training else 1):
+        raise DataError(f"{dataset.name}: too few images for a batch of {sampler.batch_of_all}: {len(dataset)}")
     made = Loader(dataset, sampler, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
     if start is not None:
         made.seek(start)

@@ -160,6 +160,68 @@ def test_a_run_may_go_on_with_another_batch_size(dataset: SegmentationDataset) -
     assert largest.progress == Progress(1, 0)
 
 
+def gathered(parts: list[Batch]) -> Batch:
+    """What several processes hold of one batch, in the order of one process."""
+    images, labels = (
+        torch.stack([part[field] for part in parts], 1).flatten(0, 1)  # One of each rank after the other.
+        for field in (0, 1)
+    )
+    return Batch(images, labels)
+
+
+@pytest.mark.parametrize(("processes", "batch_size"), [(2, 2), (4, 1), (2, 1), (3, 1)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_share_the_batches_of_one(
+    dataset: SegmentationDataset, processes: int, batch_size: int, workers: int
+) -> None:
+    alone = loader(dataset, batch_size * processes, seed=2, workers=0)
+    ranks = [loader(dataset, batch_size, seed=2, shard=(rank, processes), workers=workers) for rank in range(processes)]
+    assert all(len(rank) == len(alone) for rank in ranks)
+    # On into the second epoch.
+    streams = [rank.forever() for rank in ranks]
+    for whole in itertools.islice(alone.forever(), len(alone) + 2):
+        parts = [next(stream) for stream in streams]
+        assert all(len(part.label) == batch_size for part in parts)
+        assert same([gathered(parts)], [whole])
+        assert all(rank.state_dict() == alone.state_dict() for rank in ranks)
+
+
+def test_a_run_may_go_on_with_another_number_of_processes(dataset: SegmentationDataset) -> None:
+    unbroken = list(itertools.islice(loader(dataset, 4, seed=1, workers=0).forever(), 4))
+    first = loader(dataset, 4, seed=1, workers=0)
+    seen = [next(iter(first))]
+    ranks = [loader(dataset, 2, seed=1, shard=(rank, 2), workers=0) for rank in range(2)]
+    for rank in ranks:
+        rank.load_state_dict(first.state_dict())
+    seen += [gathered(list(parts)) for parts in itertools.islice(zip(*(r.forever() for r in ranks), strict=True), 2)]
+    first.load_state_dict(ranks[1].state_dict())
+    seen.append(next(iter(first)))
+    assert same(seen, unbroken)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5, 12])
+def test_processes_validate_every_sample_once(dataset: SegmentationDataset, processes: int) -> None:
+    plain = dataset.with_transform(None)
+    found: list[torch.Tensor | None] = [None] * len(plain)
+    for rank in range(processes):
+        batches = loader(plain, 2, training=False, shard=(rank, processes), workers=0)
+        passes = list(batches)
+        assert len(passes) == len(batches) and same(passes, list(batches))
+        for number, label in enumerate(label for batch in passes for label in batch.label):
+            assert found[rank + number * processes] is None
+            found[rank + number * processes] = label
+    assert all(torch.equal(label, plain[index].label) for index, label in enumerate(found) if label is not None)
+    assert all(label is not None for label in found)
+
+
+def test_shards_that_are_none(dataset: SegmentationDataset) -> None:
+    for shard in ((2, 2), (-1, 2), (0, 0), (0, -1)):
+        with pytest.raises(DataError, match="counted from 0"):
+            loader(dataset, 2, shard=shard)
+    with pytest.raises(DataError, match="too few images for a batch of 12: 11"):
+        loader(dataset, 6, shard=(0, 2))
+
+
 def test_nothing_is_fixed_to_the_process(dataset: SegmentationDataset, folder: Path) -> None:
     """Where processes are not forked, workers get pickled copies."""
     for one in (dataset, open_dataset("folder", folder, "all")):
