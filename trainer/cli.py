@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latency_db import documents
+from latency_db.cli.architecture import read_architecture
 from latency_db.cli.common import IMAGE_SIZE, json_option, print_json
 from latency_db.cli.errors import OneLineErrors
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
+from trainer.architecture import Architecture
 from trainer.builtin import BUILTIN
 
 if TYPE_CHECKING:
-    from trainer.architecture import Architecture
+    from trainer.network import Network
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,28 +25,11 @@ def main(debug: bool) -> None:
     """Make networks out of architectures."""
 
 
-def read_architecture(name: str) -> Architecture:
-    """A built-in architecture by name, or one from a JSON file.
+def _network(architecture: str) -> Network:
+    """The network of a built-in architecture or of a JSON file, untrained, in eval mode; raises as the reading."""
+    from trainer.network import Network
 
-    Raises:
-        InputError: no such name and no such file, or a file that is no architecture.
-    """
-    from trainer.architecture import Architecture, ArchitectureError
-
-    if name in BUILTIN:
-        return BUILTIN[name]
-    try:
-        document = documents.parse(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{name}: neither a readable file ({error.strerror}) nor a built-in architecture ({', '.join(BUILTIN)})"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{name} is not JSON: {error}") from None
-    try:
-        return Architecture.from_json(document)
-    except ArchitectureError as error:
-        raise InputError(f"{name}: {error}") from None
+    return Network(read_architecture(architecture, BUILTIN, Architecture.from_json)).eval()
 
 
 @main.command()
@@ -57,9 +41,7 @@ def info(architecture: str, image: ImageSize, as_json: bool) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from trainer.network import Network
-
-    network = Network(read_architecture(architecture)).eval().to("meta")
+    network = _network(architecture).to("meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         output = network(torch.empty(1, 3, image.height, image.width, device="meta"))
     document = {
@@ -86,10 +68,8 @@ def info(architecture: str, image: ImageSize, as_json: bool) -> None:
 def export(architecture: str, output: str, image: ImageSize) -> None:
     """Write ARCHITECTURE, a JSON file or a built-in name, as an ONNX file with untrained weights."""
     from backends.onnx_export import export_onnx
-    from trainer.network import Network
 
-    network = Network(read_architecture(architecture)).eval()
-    data = export_onnx(network, (_image(image),))
+    data = export_onnx(_network(architecture), (_image(image),))
     try:
         Path(output).write_bytes(data)
     except OSError as error:

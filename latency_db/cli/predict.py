@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from latency_db.cli.architecture import read_architecture
 from latency_db.cli.common import json_option, print_json, print_table
 from latency_db.cli.table import load_table, table_options
-from latency_db.errors import InputError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
     from latency_db.predict import Prediction
-    from latency_db.space import Architecture, Space
     from latency_db.table import LatencyTable
 
 
@@ -28,17 +26,15 @@ if TYPE_CHECKING:
 @click.pass_context
 def predict(
     ctx: click.Context,
+    /,
     architecture: str,
-    device: str,
-    backend_name: str | None,
     space_name: str,
     space_settings: tuple[str, ...],
     batch: int,
     image: ImageSize,
-    predict_missing: bool,
-    extrapolate: bool,
     breakdown: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Predict the latency of a network on a device.
 
@@ -47,54 +43,13 @@ def predict(
     from latency_db import spaces
 
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
-    decomposition = space.decompose(read_architecture(space, architecture), image, batch)
-    table = load_table(
-        ctx,
-        space,
-        device=device,
-        backend_name=backend_name,
-        image=image,
-        batch=batch,
-        predict_missing=predict_missing,
-        extrapolate=extrapolate,
-        specs=decomposition.specs,
-    )
+    decomposition = space.decompose(read_architecture(architecture, space.builtin(), space.from_json), image, batch)
+    table = load_table(ctx, space, image=image, batch=batch, specs=decomposition.specs, **options)
     prediction = table.predict(decomposition)
     if as_json:
         print_json(_document(architecture, table, prediction, breakdown))
     else:
         _print(architecture, table, prediction, breakdown)
-
-
-def read_architecture(space: Space, named: str) -> Architecture:
-    """A built-in architecture by name, or one from a JSON file.
-
-    Raises:
-        InputError: neither a name nor a readable file of an architecture.
-    """
-    from latency_db import documents
-
-    builtin = space.builtin()
-    if not named:
-        raise InputError("the architecture has no name: give its JSON file, or the name of a built-in one")
-    if named in builtin:
-        return builtin[named]
-    path = Path(named)
-    try:
-        document = documents.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(sorted(builtin)) or "none"
-        raise InputError(
-            f"there is no file {named}, and no built-in architecture of that name; there are: {known}"
-        ) from None
-    except OSError as error:
-        raise InputError(f"cannot read {named}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InputError(f"{named} is not JSON: {error}") from None
-    try:
-        return space.from_json(document)
-    except ValueError as error:
-        raise InputError(f"{named}: {error}") from None
 
 
 def _number(value: float) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from latency_db.cli.common import json_option, print_json, print_table
@@ -15,15 +17,12 @@ from latency_db.keys import ImageSize
 @click.pass_context
 def sensitivity(
     ctx: click.Context,
-    device: str,
-    backend_name: str | None,
+    /,
     space_name: str,
     space_settings: tuple[str, ...],
-    batch: int,
     image: ImageSize,
-    predict_missing: bool,
-    extrapolate: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Say how much operators, downsampling and widths can each change the latency (Table 2 of the paper).
 
@@ -34,16 +33,7 @@ def sensitivity(
     from latency_db.relaxed import sensitivity as measure
 
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
-    table = load_table(
-        ctx,
-        space,
-        device=device,
-        backend_name=backend_name,
-        image=image,
-        batch=batch,
-        predict_missing=predict_missing,
-        extrapolate=extrapolate,
-    )
+    table = load_table(ctx, space, image=image, **options)
     found = measure(table)
     w1, w2, w3 = found.weights if found.can_be_balanced else (None, None, None)
     if as_json:
