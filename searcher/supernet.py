@@ -15,6 +15,7 @@ from latency_db.lattice import CellKey
 from latency_db.operators import build_operator
 from searcher.draw import Draw, WidthRule, fixed_widths
 from searcher.elastic_operators import ElasticOperator, fit
+from searcher.norms import norms_in, statistics_averaged, statistics_kept
 from searcher.route import CERTAIN, Route, Weight
 from searcher.space import FasterSegSpace
 from searcher.surroundings import surroundings
@@ -141,16 +142,11 @@ class Supernet(nn.Module):
     def _run_layer(self, layer: int, maps: _Maps, route: Route) -> _Maps:
         if not (self.checkpointing and torch.is_grad_enabled()):
             return self._layer(layer, maps, route)
-        norms = [
-            module
-            for name, cell in self.cells.items()
-            if name.startswith(f"cell_l{layer}_")
-            for module in cell.modules()
-            if isinstance(module, nn.BatchNorm2d)
-        ]
+        norms = norms_in(cell for name, cell in self.cells.items() if name.startswith(f"cell_l{layer}_"))
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), _statistics_kept(norms)
+            # When the layer runs again, its norms have seen the batch already.
+            return nullcontext(), statistics_kept(norms)
 
         result: _Maps = checkpoint(self._layer, layer, maps, route, use_reentrant=False, context_fn=contexts)
         return result
@@ -192,6 +188,35 @@ class Supernet(nn.Module):
         head = self.head(finals)
         logits: Tensor = head["classify"](head["fuse"](*branches))
         return logits
+
+    def statistics_kept(self) -> AbstractContextManager[None]:
+        """Inside, passes in training mode normalize by the batch, but leave no trace in what the norms remember."""
+        return statistics_kept(norms_in([self]))
+
+    @contextmanager
+    def recalibrated(
+        self, images: Iterable[Tensor], draw: Draw, branch_sets: Sequence[tuple[int, ...]] | None = None
+    ) -> Iterator[None]:
+        """Inside, the norms that a draw uses remember the mean over these batches; on leaving, what they did before.
+
+        What they remember otherwise comes from whatever was drawn with them, so it fits no single draw. No gradients;
+        inside, the module is in the mode in which it was.
+
+        Args:
+            images: batches of (N, 3, H, W). Without any nothing changes.
+            draw: what will be run inside.
+            branch_sets: as in :meth:`forward`.
+        """
+        was_training, norms = self.training, norms_in([self])
+        with statistics_kept(norms):
+            try:
+                self.train()
+                with torch.no_grad(), statistics_averaged(norms):
+                    for batch in images:
+                        self(batch, draw, branch_sets)
+            finally:
+                self.train(was_training)
+            yield
 
     def operators_of(self, cell: CellKey, stride: int) -> nn.ModuleDict:
         """The elastic operators of a cell at one stride, by name."""
@@ -254,17 +279,3 @@ def _operators(space: FasterSegSpace, cell: CellKey, stride: int) -> nn.ModuleDi
 def _elastic_merge(space: FasterSegSpace, spec: OpSpec) -> ElasticOperator:
     """The decoder's operator, which joins a side of any width."""
     return ElasticOperator(replace(spec, c_in=spec.c_out + max(space.widths(spec.s))), (spec.c_out,))
-
-
-@contextmanager
-def _statistics_kept(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
-    """While a checkpointed layer runs again, its norms have seen the batch already: what they remember stays."""
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked for norm in norms]
-    try:
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        yield
-    finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
