@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_db.correlate import Agreement
-from latency_db.errors import LatencyDbError
+from latency_db.report.style import BLUE, INK, MUTED, RED, new_figure, png, set_title, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK = "#1f2933"
-MUTED = "#66727f"
-POINTS = "#1f6feb"
-IDENTITY = "#d1242f"
+POINTS = BLUE
+IDENTITY = RED
 BAND = 0.05
-DPI = 160
-TITLE_WIDTH = 66
+SIZE = 6.0
+"""In inches, to either side."""
 
 
 def scatter_png(
@@ -57,7 +52,7 @@ def render_scatter(
     Raises:
         LatencyDbError: matplotlib is not installed.
     """
-    figure = _figure()
+    figure = new_figure(SIZE, SIZE)
     axes = figure.add_subplot()
     low, high = _limits(predicted_ms, measured_ms)
     _draw_identity(axes, low, high)
@@ -67,24 +62,9 @@ def render_scatter(
     _annotate(axes, agreement, ceiling)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel="measured latency (ms)", ylabel="predicted latency (ms)")
     axes.set_aspect("equal")
-    heading = textwrap.fill(title, TITLE_WIDTH)
-    axes.set_title(heading, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10, parse_math=False)
-    _style(axes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
-
-
-def _figure() -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise LatencyDbError("the picture needs matplotlib", hint='pip install "latency-db[report]"') from error
-    # A Figure of its own, not pyplot's: no global state, no display, safe in any thread.
-    figure = Figure(figsize=(6.0, 6.0), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    set_title(axes, title, SIZE)
+    style_axes(axes)
+    return png(figure)
 
 
 def _limits(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> tuple[float, float]:
@@ -134,15 +114,3 @@ def _annotate(axes: Axes, agreement: Agreement, ceiling: float) -> None:
         zorder=4,
     )
     axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=MUTED, ncols=2, borderaxespad=0.8)
-
-
-def _style(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#c3cad1")
-    axes.grid(color="#e8ecef", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, labelsize=9, length=3)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
