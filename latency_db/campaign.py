@@ -196,20 +196,10 @@ class Campaign:
             **asdict(plan),
             **(details or {}),
         }
-        run_id = self.store.start_run(
-            self.target_id,
-            kind,
-            series=series or max(1, self.newest_series),
-            plan=described,
-            environment=describe(),
-        )
-        sink = StoreSink(self.store, run_id, self.report)
-        try:
+        series = series or max(1, self.newest_series)
+        with self.store.running(self.target_id, kind, series=series, plan=described, environment=describe()) as run:
+            sink = StoreSink(self.store, run.id, self.report)
             outcome = measure(self.backend, jobs, plan, sink, seed=seed, enough=enough)
-        except BaseException as error:
-            # Ctrl-C among them: the run's row must not claim that it is still going on.
-            self.store.finish_run(run_id, "interrupted", type(error).__name__, None)
-            raise
-        reference_ms = None if math.isnan(outcome.reference_ms) else outcome.reference_ms
-        self.store.finish_run(run_id, "completed", outcome.reason, reference_ms)
-        return run_id, outcome
+            run.reason = outcome.reason
+            run.reference_ms = None if math.isnan(outcome.reference_ms) else outcome.reference_ms
+        return run.id, outcome

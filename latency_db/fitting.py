@@ -11,7 +11,7 @@ from latency_db.device_model import DeviceModel, costs_nothing, fit
 from latency_db.errors import NotFoundError, PredictionError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.rows import LatencyRow, TargetRow
-from latency_db.schema import Provenance, RunKind, RunStatus
+from latency_db.schema import Provenance, RunKind
 from latency_db.space import Space
 from latency_db.store import Store
 
@@ -130,7 +130,7 @@ def _stored(
 ) -> int:
     """Store predictions as a run of a new series, with the model that they come from; returns its id."""
     ids = store.ensure_specs(list(predicted))
-    run_id = store.start_run(
+    with store.running(
         target_row.id,
         RunKind.PREDICT,
         series=store.newest_series(target_row.id) + 1,
@@ -142,12 +142,7 @@ def _stored(
             "model": model.to_json(),
         },
         environment=describe(),
-    )
-    try:
-        store.add_values(run_id, [(ids[spec], value) for spec, value in predicted.items()], Provenance.PREDICTED)
-    except BaseException as error:
-        # The run's row must not claim that it is still going on.
-        store.finish_run(run_id, RunStatus.INTERRUPTED, type(error).__name__, None)
-        raise
-    store.finish_run(run_id, RunStatus.COMPLETED, "predicted", None)
-    return run_id
+    ) as run:
+        run.reason = "predicted"
+        store.add_values(run.id, [(ids[spec], value) for spec, value in predicted.items()], Provenance.PREDICTED)
+    return run.id

@@ -69,6 +69,15 @@ class SpecSeries:
     provenance: str
     created_at: datetime
 
+    def values(self, reference_ms: float | None) -> tuple[tuple[float, ...], float]:
+        """What its latency is estimated from: one value per visit, and what one unit of them is in ms.
+
+        Ratios where it was measured and the target's reference time is known, else the latencies as they are.
+        """
+        if self.provenance == "measured" and self.ratios and reference_ms is not None:
+            return self.ratios, reference_ms
+        return self.latencies_ms, 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyRow:

@@ -21,6 +21,7 @@ from latency_db.calibrate import Term
 from latency_db.calibration_row import CalibrationRow
 from latency_db.errors import NotFoundError
 from latency_db.keys import ImageSize, OpSpec
+from latency_db.open_run import OpenRun
 from latency_db.rows import (
     DeviceRow,
     LatencyRow,
@@ -199,6 +200,20 @@ class Store(SearchMethods):
         self._update_run(
             run_id, reference_ms, status=RunStatus(status), reason=reason, finished_at=moment, heartbeat_at=moment
         )
+
+    @contextmanager
+    def running(
+        self, target_id: int, kind: str, *, series: int, plan: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> Iterator[OpenRun]:
+        """A run as long as the block goes on: complete at its end, interrupted where it ends in an exception."""
+        run = OpenRun(self.start_run(target_id, kind, series=series, plan=plan, environment=environment))
+        try:
+            yield run
+        except BaseException as error:
+            # Ctrl-C among them: the run's row must not claim that it is still going on.
+            self.finish_run(run.id, RunStatus.INTERRUPTED, type(error).__name__, None)
+            raise
+        self.finish_run(run.id, RunStatus.COMPLETED, run.reason, run.reference_ms)
 
     def _update_run(self, run_id: int, reference_ms: float | None, **values: Any) -> None:
         if reference_ms is not None:
@@ -462,10 +477,8 @@ def _image_is(image: ImageSize | None, batch: int | None) -> list[ColumnElement[
 
 
 def _latency_of(row: TargetRow, spec: OpSpec, series: SpecSeries) -> LatencyRow:
-    if series.provenance == Provenance.MEASURED and row.reference_ms is not None:
-        latency = estimate(series.ratios).scaled(row.reference_ms)
-    else:
-        latency = estimate(series.latencies_ms)
+    values, unit_ms = series.values(row.reference_ms)
+    latency = estimate(values).scaled(unit_ms)
     return LatencyRow(
         device=row.target.device,
         backend=row.target.backend,

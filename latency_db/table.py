@@ -218,25 +218,17 @@ _Known = tuple[float, float, str]
 def _latencies(row: TargetRow | None, series: Mapping[OpSpec, SpecSeries]) -> dict[OpSpec, _Known]:
     if row is None:
         return {}
-    unit = {spec: _unit(row, one) for spec, one in series.items()}
-    visits: list[Sequence[float]] = [
-        one.ratios if unit[spec] is not None else one.latencies_ms for spec, one in series.items()
-    ]
-    values, rel_ci = estimates(visits)
+    visits = {spec: one.values(row.reference_ms) for spec, one in series.items()}
+    estimated, rel_ci = estimates([values for values, _ in visits.values()])
     known = {}
-    for spec, value, interval in zip(series, values.tolist(), rel_ci.tolist(), strict=True):
-        known[spec] = (value * (unit[spec] or 1.0), _sure(interval), series[spec].provenance)
+    for spec, value, interval in zip(series, estimated.tolist(), rel_ci.tolist(), strict=True):
+        known[spec] = (value * visits[spec][1], _sure(interval), series[spec].provenance)
     return known
 
 
 def _sure(rel_ci: float) -> float:
     """One visit, one imported value, a kind of one row: they say nothing of how sure they are."""
     return rel_ci if math.isfinite(rel_ci) else math.nan
-
-
-def _unit(row: TargetRow, series: SpecSeries) -> float | None:
-    """What one unit of the ratios is in ms; None where the latencies are in ms themselves."""
-    return row.reference_ms if series.provenance == MEASURED and series.ratios else None
 
 
 def _calibration(store: Store, row: TargetRow, space: Space, image: ImageSize, batch: int) -> Calibration:

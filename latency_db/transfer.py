@@ -238,29 +238,29 @@ def _add(store: Store, group: Sequence[_Parsed]) -> int:
 def _add_run(store: Store, target_id: int, new: Sequence[_Parsed]) -> None:
     first = new[0]
     ids = store.ensure_specs(sorted({row.spec for row in new}))
-    run_id = store.start_run(
+    with store.running(
         target_id,
         "import",
         series=first.series,
         plan={"source_run": first.run},
         environment=dict(first.target.environment),
-    )
-    # First of all, so that what follows has its unit even if this is cut short.
-    store.heartbeat(run_id, first.reference_ms)
-    for provenance in sorted({row.provenance for row in new}):
-        chosen = [row for row in new if row.provenance == provenance and row.status == "ok"]
-        store.add_visits(run_id, [(ids[row.spec], row.visit) for row in chosen if row.visit], provenance=provenance)
-        values = [row for row in chosen if not row.visit]
-        store.add_values(
-            run_id,
-            [(ids[row.spec], row.latency_ms) for row in values if row.latency_ms is not None],
-            provenance,
-            flags={ids[row.spec]: row.flags for row in values},
-        )
-    for row in new:
-        if row.status != "ok":
-            store.add_failure(run_id, ids[row.spec], row.round, row.reason or "unknown")
-    store.finish_run(run_id, "completed", "imported", first.reference_ms)
+    ) as run:
+        run.reason, run.reference_ms = "imported", first.reference_ms
+        # First of all, so that what follows has its unit even if this is cut short.
+        store.heartbeat(run.id, first.reference_ms)
+        for provenance in sorted({row.provenance for row in new}):
+            chosen = [row for row in new if row.provenance == provenance and row.status == "ok"]
+            store.add_visits(run.id, [(ids[row.spec], row.visit) for row in chosen if row.visit], provenance=provenance)
+            values = [row for row in chosen if not row.visit]
+            store.add_values(
+                run.id,
+                [(ids[row.spec], row.latency_ms) for row in values if row.latency_ms is not None],
+                provenance,
+                flags={ids[row.spec]: row.flags for row in values},
+            )
+        for row in new:
+            if row.status != "ok":
+                store.add_failure(run.id, ids[row.spec], row.round, row.reason or "unknown")
 
 
 def _identity(measurement: RawMeasurement) -> tuple[object, ...]:

@@ -262,16 +262,11 @@ def load(store: Store, path: Path, device: str = DEVICE) -> TableImport:
         # A latency that contradicts a stored one begins a series: the newest counts, and the two are never averaged.
         contradicts = not new.keys().isdisjoint(one.spec for one in held)
         series = max(store.newest_series(target_id), 1) + contradicts
-        run_id = store.start_run(
+        with store.running(
             target_id, "import", series=series, plan={"file": path.name}, environment=dict(target.environment)
-        )
-        try:
-            added = _add(store, run_id, new)
-        except BaseException as error:
-            # The run's row must not claim that it is still going on.
-            store.finish_run(run_id, "interrupted", type(error).__name__, None)
-            raise
-        store.finish_run(run_id, "completed", "imported", None)
+        ) as run:
+            run.reason = "imported"
+            added = _add(store, run.id, new)
         new = {spec: row for spec, row in new.items() if spec in added}
     return TableImport(len(rows), len({row.key for row in new.values()}), target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from backends.samples import Visit, estimate
 from latency_db.calibrate import Term
 from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError, StorageError
 from latency_db.keys import ImageSize, OpSpec
-from latency_db.store import CalibrationRow, Store
+from latency_db.store import CalibrationRow, SpecSeries, Store
 
 IMAGE = ImageSize(256, 512)
 TARGET = Target(
@@ -199,6 +200,37 @@ def test_runs_keep_their_state(filled: Filled) -> None:
     assert run.finished_at is not None and run.started_at <= run.heartbeat_at <= run.finished_at
     assert filled.store.runs(other) == []
     assert len(filled.store.runs()) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, None])
+def test_a_run_ends_as_its_block_does(filled: Filled, error: type[BaseException] | None) -> None:
+    store = filled.store
+    with (
+        contextlib.nullcontext() if error is None else pytest.raises(error),
+        store.running(filled.target_id, "import", series=3, plan={"a": 1}, environment={}) as run,
+    ):
+        assert store.runs()[-1].status == "running" and run.id == store.runs()[-1].id
+        run.reason, run.reference_ms = "all there", 2.5
+        if error is not None:
+            raise error
+    row = store.runs()[-1]
+    assert (row.kind, row.series, row.plan, row.finished_at is not None) == ("import", 3, {"a": 1}, True)
+    if error is None:
+        assert (row.status, row.reason, row.reference_ms) == ("completed", "all there", 2.5)
+    else:
+        assert (row.status, row.reason, row.reference_ms) == ("interrupted", error.__name__, None)
+
+
+def test_only_measured_ratios_count_in_units_of_the_reference() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    measured = SpecSeries(
+        series=1, rounds=(0,), ratios=(2.0,), latencies_ms=(3.0,), provenance="measured", created_at=moment
+    )
+    assert measured.values(1.5) == ((2.0,), 1.5)
+    assert measured.values(None) == ((3.0,), 1.0)
+    # A value without samples, and another target's ratios, which know nothing of this one's reference.
+    assert replace(measured, ratios=()).values(1.5) == ((3.0,), 1.0)
+    assert replace(measured, provenance="imported").values(1.5) == ((3.0,), 1.0)
 
 
 def test_a_run_that_is_not_there(store: Store) -> None:

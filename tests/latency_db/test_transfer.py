@@ -237,3 +237,15 @@ def test_the_csv_is_one_that_others_can_read(filled: Store, tmp_path: Path) -> N
     assert len(found) == 30
     assert set(found[0]) == set(transfer.COLUMNS)
     assert json.loads(found[0]["settings"])["threads"] == 1
+
+
+def test_an_interrupted_import_says_so(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    path = exported(filled, tmp_path / "some.csv", "csv")
+    with Store.open(str(tmp_path / "to.db")) as other:
+        monkeypatch.setattr(other, "add_visits", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            transfer.load(other, path, "csv")
+        assert [run.status for run in other.runs()] == ["interrupted"]
