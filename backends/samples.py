@@ -83,13 +83,19 @@ def center(ratios: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]) -> f
 
     Nearly as sparing as the mean where the noise is tame, and as deaf as the median to the odd wild visit.
     """
-    values = np.sort(np.log(np.asarray(ratios, dtype=np.float64)))
-    cut = _cut(len(values))
-    return float(np.exp(values[cut : len(values) - cut].mean()))
+    return float(_middle(np.sort(np.log(np.asarray(ratios, dtype=np.float64)))))
 
 
 def _cut(n: int) -> int:
+    """How many of n visits are cut off at either end."""
     return int(TRIM * n)
+
+
+def _middle(logs: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    """(…, n) sorted logarithms → (…) exp of the mean of those that are left after trimming."""
+    n = logs.shape[-1]
+    cut = _cut(n)
+    return np.exp(logs[..., cut : n - cut].mean(axis=-1))
 
 
 def estimate(ratios: Sequence[float]) -> Estimate:
@@ -137,7 +143,7 @@ def estimates(series: Sequence[Sequence[float]]) -> tuple[Array, Array]:
         kept = n - 2 * cut
         winsorized = np.clip(logs, logs[:, cut, None], logs[:, n - 1 - cut, None])
         error = winsorized.std(axis=1, ddof=1) * np.sqrt((n - 1) / (kept * (kept - 1)))
-        values[rows] = np.exp(logs[:, cut : n - cut].mean(axis=1))
+        values[rows] = _middle(logs)
         rel_ci[rows] = _t_quantile(kept - 1) * error
     return values, rel_ci
 
