@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import math
 from pathlib import Path
 from typing import NamedTuple
-
-import jinja2
 
 from latency_db.correlate import Agreement, Verdict
 from latency_db.report.data import ReportData
 from latency_db.report.figure import render_scatter
+from latency_db.report.rendering import environment, factor, percent, signed
 
 TEMPLATE = "page.html.j2"
 WORST = 5
@@ -50,7 +48,7 @@ def render_html(data: ReportData) -> str:
         data.title,
     )
     return (
-        _environment()
+        environment("latency_db.report")
         .get_template(TEMPLATE)
         .render(
             data=data,
@@ -65,26 +63,14 @@ def render_html(data: ReportData) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("latency_db.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(ms=_ms, percent=_percent, signed=_signed, interval=_interval, factor=_factor)
-    return environment
-
-
 def _headline(data: ReportData) -> list[_Row]:
     """The figures that are judged, each beside its bound."""
     figures, verdict = data.agreement, data.verdict
     return [
-        _Row("Pearson r", _factor(figures.pearson), _bound("at least", verdict.min_pearson), _pearson_state(data)),
-        _Row("Noise ceiling of r", _factor(data.noise_ceiling), "the r of a perfect model"),
-        _Row("MAPE", _percent(figures.mape), _bound("at most", verdict.max_mape, percent=True), _mape_state(data)),
-        _Row("Bias", _signed(figures.bias), "mean of predicted/measured − 1"),
+        _Row("Pearson r", factor(figures.pearson), _bound("at least", verdict.min_pearson), _pearson_state(data)),
+        _Row("Noise ceiling of r", factor(data.noise_ceiling), "the r of a perfect model"),
+        _Row("MAPE", percent(figures.mape), _bound("at most", verdict.max_mape, percent=True), _mape_state(data)),
+        _Row("Bias", signed(figures.bias), "mean of predicted/measured − 1"),
         _Row("Networks", str(figures.networks), f"{len(data.dropped)} dropped"),
     ]
 
@@ -113,42 +99,18 @@ def _mape_state(data: ReportData) -> str:
 
 def _figures(figures: Agreement) -> list[_Row]:
     return [
-        _Row("Spearman ρ", _factor(figures.spearman), "rank correlation"),
-        _Row("Within ±5%", _percent(figures.within_5, 1), "share of networks"),
-        _Row("Within ±10%", _percent(figures.within_10, 1), "share of networks"),
-        _Row("Largest error", _percent(figures.max_error), "|predicted/measured − 1|"),
-        _Row("Slope", _factor(figures.slope), "of measured = slope · predicted + intercept"),
+        _Row("Spearman ρ", factor(figures.spearman), "rank correlation"),
+        _Row("Within ±5%", percent(figures.within_5, 1), "share of networks"),
+        _Row("Within ±10%", percent(figures.within_10, 1), "share of networks"),
+        _Row("Largest error", percent(figures.max_error), "|predicted/measured − 1|"),
+        _Row("Slope", factor(figures.slope), "of measured = slope · predicted + intercept"),
         _Row("Intercept", f"{figures.intercept:+.4g} ms".replace("-", "−"), "of the same least-squares line"),
-        _Row("Spread", _percent(figures.spread, 1), "measured standard deviation over mean; r depends on it"),
+        _Row("Spread", percent(figures.spread, 1), "measured standard deviation over mean; r depends on it"),
     ]
 
 
 def _limits(data: ReportData) -> list[_Row]:
     return [
-        _Row("Reliability, measured", _factor(data.reliability_measured), "split halves, full length"),
-        _Row("Reliability, predicted", _factor(data.reliability_predicted), "split halves, full length"),
+        _Row("Reliability, measured", factor(data.reliability_measured), "split halves, full length"),
+        _Row("Reliability, predicted", factor(data.reliability_predicted), "split halves, full length"),
     ]
-
-
-def _ms(value: float) -> str:
-    """Three decimals at most, four significant digits at least where they are needed."""
-    if not math.isfinite(value):
-        return "–"
-    decimals = 1 if abs(value) >= 1000 else 2 if abs(value) >= 100 else 3 if abs(value) >= 0.1 else 4
-    return f"{value:.{decimals}f}".replace("-", "−")
-
-
-def _percent(value: float, decimals: int = 2) -> str:
-    return f"{value:.{decimals}%}" if math.isfinite(value) else "–"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2%}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def _interval(value: float) -> str:
-    return f"±{value:.1%}" if math.isfinite(value) else "–"
-
-
-def _factor(value: float) -> str:
-    return f"{value:.4f}".replace("-", "−") if math.isfinite(value) else "–"
