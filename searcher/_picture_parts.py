@@ -17,6 +17,8 @@ WIDTH = 8.0
 SKY, BLUE, ORANGE, VERMILION = "#56b4e9", "#0072b2", "#e69f00", "#d55e00"
 GREEN, PURPLE, YELLOW, DARK = "#009e73", "#cc79a7", "#f0e442", "#4d4d4d"
 TARGET_DASHES = (0, (4, 3))
+REMARK = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "boxstyle": "round,pad=0.2"}
+"""The box around a remark, so that it can be read whatever it stands on."""
 LEGEND_CHARACTERS = 110
 """So many fit side by side."""
 
@@ -39,7 +41,7 @@ def note(axes: Axes, text: str, x: float) -> None:
         va="top",
         fontsize=8.5,
         color=MUTED,
-        bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "boxstyle": "round,pad=0.2"},
+        bbox=REMARK,
         zorder=5,
     )
 

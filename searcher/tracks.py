@@ -15,6 +15,7 @@ from searcher._picture_parts import (
     GREEN,
     ORANGE,
     PURPLE,
+    REMARK,
     SKY,
     TARGET_DASHES,
     VERMILION,
@@ -94,7 +95,13 @@ def render_collapse(tracks: Sequence[Track], title: str = "Accuracy against late
     else:
         axes.set_xticks([])
         say(axes, "no epoch was validated yet")
-    axes.text(0.012, 0.02, "↙ collapse: faster and worse", transform=axes.transAxes, fontsize=8.5, color=MUTED)
+    axes.text(
+        *(0.012, 0.022, "↙ collapse: faster and worse"),
+        transform=axes.transAxes,
+        fontsize=8.5,
+        color=MUTED,
+        bbox=REMARK,
+    )
     axes.scatter([], [], s=110, facecolors="none", edgecolors=INK, linewidths=1.6, label="last epoch")
     legend_below(figure, axes)
     return png(figure)

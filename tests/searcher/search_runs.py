@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 from latency_db.keys import ImageSize
+from searcher.config import SearchConfig, build_config
 from searcher.history import (
     EPOCHS,
     RESULT,
@@ -19,6 +22,8 @@ from searcher.history import (
     append_epoch,
     write_result,
 )
+from searcher.run_folder import About, RunFolder
+from trainer.architecture import Architecture, Branch, Cell
 
 BRANCH_SETS: tuple[Branches, ...] = ((8, 16), (8, 32), (16, 32))
 OPERATORS = ("skip", "conv", "conv_x2", "zoomed_conv", "zoomed_conv_x2")
@@ -118,11 +123,49 @@ def write_epochs(folder: Path, epochs: int, *, every: int = 1, **options: object
         append_epoch(folder / EPOCHS, epoch_record(epoch, validated=epoch % every == 0, **options))  # type: ignore[arg-type]
 
 
+def architecture(*finals: int) -> Architecture:
+    """A small network whose branches end at these scales."""
+    branches = []
+    for final in finals:
+        cells, s, layer = [], 8, 0
+        while s < final:
+            cells.append(Cell(layer=layer, s=s, stride=2, op="conv", chi=4))
+            s, layer = 2 * s, layer + 1
+        # A layer of its own for the last cell of each branch: they share nothing that differs.
+        cells.append(Cell(layer=layer, s=s, stride=1, op="zoomed_conv", chi=None))
+        branches.append(Branch(cells=tuple(cells)))
+    return Architecture(branches=tuple(branches), num_classes=2)
+
+
+def search_config(**latency: object) -> SearchConfig:
+    """The configuration of :func:`search_result`."""
+    return build_config(
+        {
+            "latency": {"device": "1080ti", "target_ms": 8.3, "weights": "paper", **latency},
+            "data": {"dataset": "streets", "folder": "/data/streets"},
+            "schedule": {"pretrain_epochs": 2, "search_epochs": 10},
+            "run": {"seed": 3},
+        }
+    )
+
+
 def write_run(
-    folder: Path, *, epochs: int = 12, finished: bool = True, result: dict[str, object] | None = None, **options: object
+    folder: Path,
+    *,
+    epochs: int = 12,
+    finished: bool = True,
+    result: dict[str, object] | None = None,
+    config: SearchConfig | None = None,
+    **options: object,
 ) -> Path:
     """A whole folder."""
     write_epochs(folder, epochs, **options)
+    run = RunFolder(folder)
+    run.save_config(config or search_config())
+    run.save_about(About(("road", "sky"), datetime(2026, 5, 1, 12, 30, tzinfo=UTC)))
     if finished:
-        write_result(folder / RESULT, search_result(**(result or {})))
+        found = search_result(**(result or {}))
+        write_result(folder / RESULT, found)
+        for derived in (found.student, found.teacher):
+            (folder / derived.file).write_text(json.dumps(architecture(*derived.branches).to_json()))
     return folder
