@@ -200,7 +200,7 @@ def test_compiling_is_paid_from_the_budget() -> None:
         world.advance(1000)
         return compile_(workload)
 
-    backend.compile = slow  # type: ignore[method-assign]
+    backend.compile = slow
     plan = Plan(time_budget_s=3.5, rel_ci=1e-9)
     outcome = measure(backend, jobs_of(*NAMES), plan, Recorder(), now=world.seconds)
     assert outcome.reason == "time" and outcome.visits <= 3
@@ -262,7 +262,7 @@ def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("stage", ["broken", "unloadable"])
 def test_a_job_that_cannot_be_run_is_a_failure_and_the_rest_go_on(stage: str) -> None:
-    world = World(noise=0.01, **{stage: {"c": "no such operator"}})  # type: ignore[arg-type]
+    world = World(noise=0.01, **{stage: {"c": "no such operator"}})
     jobs = jobs_of(*NAMES)
     outcome, sink = run(world, jobs, max_rounds=3)
     assert outcome.failed == {"c": "c: no such operator"}

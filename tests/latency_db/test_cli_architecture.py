@@ -43,7 +43,7 @@ def test_a_file_of_something_else(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_neither(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no file nonesuch.*there are: fasterseg-student, fasterseg-student-32-8"):
+    with pytest.raises(InputError, match=r"no file nonesuch.*there are: fasterseg-student, fasterseg-student-32-8"):
         read("nonesuch")
     with pytest.raises(InputError, match="cannot read"):
         read(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from backends import registry
 from backends.protocol import Availability
@@ -19,25 +19,11 @@ from latency_db.keys import ImageSize
 from latency_db.store import Store
 from searcher.space import FasterSegSpace
 from tests.fakes import FakeBackend, World
+from tests.latency_db.program import invoke, the_line
 from trainer.data import open_dataset
 
 SMALL = ("--image-size", "64x64", "--space-setting", "layers=3", "--space-setting", "chis=[4]")
 ONE = ("--only", "op=classify", "--calibration-networks", "0")
-
-
-def invoke(database: Path | str, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["--db", str(database), *arguments])
-
-
-def the_line(result: Result) -> str:
-    """The one line that a mistake is worth."""
-    assert result.exit_code not in (0, None), result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("Error: ") and len(lines[0]) < 500
-    assert result.stdout == ""
-    return lines[0]
 
 
 @pytest.fixture

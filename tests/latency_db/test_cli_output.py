@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from backends import measure as loop
 from backends import registry
@@ -16,6 +15,7 @@ from latency_db import campaign as campaigns
 from latency_db.cli import main
 from latency_db.schema import NEWEST_REVISION
 from tests.fakes import FakeBackend, World
+from tests.latency_db.program import document, invoke
 
 SMALL = ("--image-size", "64x64", "--space-setting", "layers=3", "--space-setting", "chis=[4]", "--rel-ci", "0.05")
 KEYS = [
@@ -48,17 +48,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(registry, "create", lambda name, **settings: FakeBackend(simulated, **settings))
     monkeypatch.setattr(campaigns, "measure", functools.partial(loop.measure, now=simulated.seconds))
     return simulated
-
-
-def invoke(database: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["--db", str(database), *arguments])
-
-
-def document(database: Path, *arguments: str) -> Any:
-    """The document, found to be all there is on standard output."""
-    result = invoke(database, *arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def test_profile_query_export_import(world: World, database: Path, tmp_path: Path) -> None:

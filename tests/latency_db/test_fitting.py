@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from backends.protocol import Target
 from backends.samples import Visit
-from latency_db.cli import main
 from latency_db.device_model import load
 from latency_db.errors import NotFoundError, PredictionError
 from latency_db.fitting import FitResult, fit_target
@@ -21,6 +18,7 @@ from latency_db.rows import TargetRow
 from latency_db.store import Store
 from searcher.space import FasterSegSpace
 from tests.fakes import FakeBackend
+from tests.latency_db.program import document, invoke, the_line
 
 IMAGE = ImageSize(256, 512)
 SPACE = FasterSegSpace(layers=3, chis=(4, 6, 8))
@@ -160,18 +158,12 @@ def database(tmp_path: Path, target: Target) -> Iterator[Path]:
 SMALL = ("--image-size", str(IMAGE), "--space-setting", "layers=3", "--space-setting", "chis=[4,6,8]")
 
 
-def invoke(database: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["--db", str(database), "fit", *arguments])
-
-
 def test_the_command_prints_one_document(database: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.json"
-    result = invoke(database, "--device", "simulated", *SMALL, "--output", str(output), "--json")
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
-    assert (document["rows"], document["filled"]) == (len(SPECS) - len(GAPS), len(GAPS))
-    assert document["target"]["device"] == "simulated" and document["output"] == str(output)
-    kinds = {(kind["op"], kind["stride"]): kind for kind in document["kinds"]}
+    found = document(database, "fit", "--device", "simulated", *SMALL, "--output", str(output))
+    assert (found["rows"], found["filled"]) == (len(SPECS) - len(GAPS), len(GAPS))
+    assert found["target"]["device"] == "simulated" and found["output"] == str(output)
+    kinds = {(kind["op"], kind["stride"]): kind for kind in found["kinds"]}
     assert kinds["conv", 1]["n"] > 20 and kinds["conv", 1]["cv_median"] < 0.05
     assert kinds["fuse", 1] == {
         **dict.fromkeys(("cv_median", "cv_mean", "cv_half_width_95")),
@@ -182,7 +174,7 @@ def test_the_command_prints_one_document(database: Path, tmp_path: Path) -> None
 
 def test_the_command_says_the_same_to_people(database: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.json"
-    result = invoke(database, "--device", "simulated", *SMALL, "--output", str(output))
+    result = invoke(database, "fit", "--device", "simulated", *SMALL, "--output", str(output))
     assert result.exit_code == 0, result.output
     assert "conv_x2 /2" in result.stdout and str(output) in result.stdout
     assert f"filled in: {len(GAPS)} operators" in result.stdout
@@ -192,14 +184,14 @@ def test_the_file_is_written_whole_or_not_at_all(database: Path, tmp_path: Path)
     output = tmp_path / "model.json"
     output.write_text("old")
     output.chmod(0o600)
-    assert invoke(database, *SMALL, "--no-fill", "--output", str(output)).exit_code == 0
+    assert invoke(database, "fit", *SMALL, "--no-fill", "--output", str(output)).exit_code == 0
     assert load(output).kinds and stat.S_IMODE(output.stat().st_mode) & 0o400
     assert [path.name for path in tmp_path.glob("*.json")] == ["model.json"] and not list(tmp_path.glob("tmp*"))
 
 
 def test_without_filling_nothing_is_stored(database: Path) -> None:
-    document = json.loads(invoke(database, *SMALL, "--no-fill", "--json").stdout)
-    assert (document["filled"], document["run"]) == (0, None)
+    found = document(database, "fit", *SMALL, "--no-fill")
+    assert (found["filled"], found["run"]) == (0, None)
     with Store.open(str(database)) as store:
         assert {one.kind for one in store.runs()} == {"profile"}
 
@@ -217,9 +209,6 @@ def test_without_filling_nothing_is_stored(database: Path) -> None:
     ids=" ".join,
 )
 def test_a_mistake_is_one_line_and_stores_nothing(database: Path, arguments: tuple[str, ...], words: str) -> None:
-    result = invoke(database, *SMALL, *arguments)
-    assert result.exit_code != 0 and result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ") and words in line and len(line) < 500
+    assert words in the_line(invoke(database, "fit", *SMALL, *arguments))
     with Store.open(str(database)) as store:
         assert {one.kind for one in store.runs()} == {"profile"}

@@ -82,7 +82,7 @@ def test_one_hot_is_the_prediction_of_the_architecture() -> None:
 )
 @pytest.mark.parametrize("calibrated", [False, True], ids=["plain", "calibrated"])
 def test_one_hot_whatever_the_space(settings: dict[str, object], calibrated: bool) -> None:
-    space = FasterSegSpace(**settings)  # type: ignore[arg-type]
+    space = FasterSegSpace(**settings)
     table = random_table(space, calibrated=calibrated)
     relaxed = RelaxedLatency(table)
     rng = random.Random(1)
@@ -141,7 +141,7 @@ def test_the_value_is_what_enumeration_gives() -> None:
     tables = [random_table(space) for space in spaces]
     modules = [RelaxedLatency(table) for table in tables]
     families = skip_heavy(modules[0], 5)
-    sums = {finals: [] for module in modules for finals in module.branch_sets}  # type: ignore[var-annotated]
+    sums: dict[tuple[int, ...], list[float]] = {finals: [] for module in modules for finals in module.branch_sets}
     masses = []
     known: dict[tuple[object, ...], float] = {}
     for choices in every_draw(spaces[0]):
@@ -322,7 +322,7 @@ def test_second_order_is_refused() -> None:
 def test_what_does_not_fit_is_refused(change: object, message: str) -> None:
     relaxed = RelaxedLatency(random_table(SPACE))
     with pytest.raises(ValueError, match=message):
-        relaxed(*change(*logits(relaxed, 0)))  # type: ignore[operator]
+        relaxed(*change(*logits(relaxed, 0)))
 
 
 def test_logits_passed_as_probabilities_are_refused() -> None:

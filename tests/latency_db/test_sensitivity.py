@@ -16,7 +16,7 @@ from tests.latency_db.tables import random_table
 
 def made(**changes: float) -> Sensitivity:
     values = {"delta_operator_ms": 10.42, "delta_downsample_ms": 0.01, "delta_expansion_ms": 5.54, "uniform_ms": 10.0}
-    return Sensitivity(**(values | changes), slowest_operator="conv_x2", fastest_operator="skip")  # type: ignore[arg-type]
+    return Sensitivity(**(values | changes), slowest_operator="conv_x2", fastest_operator="skip")
 
 
 def test_the_papers_deltas_give_the_papers_weights() -> None:

@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from backends.protocol import Target
 from backends.samples import Visit, estimate
 from latency_db import spaces
 from latency_db.calibrate import Calibration, PairKey
 from latency_db.calibration_row import CalibrationRow
-from latency_db.cli import main
 from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError, PredictionError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.relaxed import RelaxedLatency
 from latency_db.store import Store
 from latency_db.table import LatencyTable
 from searcher.space import FasterSegSpace
+from tests.latency_db.program import document, invoke, the_line
 from tests.latency_db.tables import IMAGE, random_calibration, random_table
 
 SPACE = FasterSegSpace(layers=4, chis=(4, 8))
@@ -93,7 +92,7 @@ def test_it_cannot_be_changed(store: Store) -> None:
     with pytest.raises(ValueError, match="read-only"):
         table.in_network_ms[0] = 1
     with pytest.raises(AttributeError):
-        table.device = "other"  # type: ignore[misc]
+        table.device = "other"
     made = LatencyTable(
         device="d", target="t", space=SPACE, image=IMAGE, batch=1, specs=tuple(SPECS), latencies_ms=latencies,
         rel_ci=latencies, provenance=("measured",) * len(SPECS), calibration=Calibration.identity(), reference_ms=1.0,
@@ -221,7 +220,7 @@ def _zeros(table: LatencyTable) -> tuple[Any, Any, Any]:
 
 def test_a_space_that_is_no_lattice_has_no_relaxed_latency() -> None:
     class Chain(FasterSegSpace):
-        def lattice_specs(self, image: ImageSize, batch: int = 1) -> None:  # type: ignore[override]
+        def lattice_specs(self, image: ImageSize, batch: int = 1) -> None:
             return None
 
     with pytest.raises(InputError, match="no lattice"):
@@ -252,16 +251,6 @@ def database(tmp_path: Path) -> Path:
     with Store.open(str(path)) as store:
         measure(store, SPECS)
     return path
-
-
-def invoke(database: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["--db", str(database), *arguments])
-
-
-def document(database: Path, *arguments: str) -> Any:
-    result = invoke(database, *arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture
@@ -311,9 +300,7 @@ def test_sensitivity(database: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line(database: Path, arguments: tuple[str, ...], message: str) -> None:
-    result = invoke(database, *arguments)
-    assert result.exit_code != 0 and message in result.stderr
-    assert result.stdout == "" and "Traceback" not in result.output
+    assert message in the_line(invoke(database, *arguments))
 
 
 @pytest.mark.parametrize(
@@ -322,5 +309,4 @@ def test_mistakes_are_one_line(database: Path, arguments: tuple[str, ...], messa
 def test_files_that_are_no_architecture(database: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(content.encode("latin-1"))
-    result = invoke(database, "predict", str(path), "--device", "some-device", *SMALL)
-    assert result.exit_code != 0 and "bad.json" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert "bad.json" in the_line(invoke(database, "predict", str(path), "--device", "some-device", *SMALL))

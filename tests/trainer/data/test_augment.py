@@ -70,7 +70,7 @@ def test_chance_decides_alike_for_the_same_seed() -> None:
 )
 def test_settings_that_make_no_sense(arguments: dict[str, object]) -> None:
     with pytest.raises(DataError):
-        Augment(**{"crop": Size(8, 8), **arguments})  # type: ignore[arg-type]
+        Augment(**{"crop": Size(8, 8), **arguments})
 
 
 def test_normalisation_is_imagenets() -> None:
