@@ -53,9 +53,9 @@ class Derived:
     Attributes:
         branches: where its branches end.
         latency_ms: predicted.
-        how: ``argmax``: every cell's likeliest choice (section 3.4); ``band``: the likeliest network whose latency is
-            within the tolerance of the target.
-        argmax_latency_ms: what the network of the likeliest choices would take.
+        how: ``argmax``: every cell's most likely choice (section 3.4); ``band``: the most probable network found whose
+            latency is within the tolerance of the target.
+        argmax_latency_ms: what the network of the most likely choices would take.
         note: about how it was derived; may be empty.
         file: name in the folder of the architecture.
         miou: of the supernet as this network on the validation images, in [0, 1]; None where it was not evaluated.

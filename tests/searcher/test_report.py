@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from latency_db.errors import InputError
 from searcher import report
+from searcher.cli.report import report as report_command
 from searcher.history import EPOCHS, RESULT, Derived
 from searcher.report import PICTURES, write_report
 from tests.searcher.search_runs import search_config, search_result, write_run
@@ -155,6 +157,14 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (folder / RESULT).write_text("{")
     with pytest.raises(InputError, match=r"result\.json is not JSON"):
         write_report(folder)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_command_writes_it_and_says_where(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", epochs=3, finished=False)
+    done = CliRunner().invoke(report_command, [str(folder)], catch_exceptions=False)
+    assert done.stdout.strip() == str(folder / "report.html")
+    assert "3 of 12 epochs" in Page(folder / "report.html").text
 
 
 def test_the_wheel_takes_templates_and_styles_along(root: Path) -> None:
