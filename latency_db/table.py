@@ -50,6 +50,7 @@ class LatencyTable:
         provenance: (n,) measured, imported or predicted.
         calibration: from operators timed alone to networks.
         reference_ms: what one unit of the calibration's pair terms is; 1 where there is no reference.
+        target_id: the target in the database; None where a shipped model answers.
     """
 
     device: str
@@ -63,6 +64,7 @@ class LatencyTable:
     provenance: tuple[str, ...]
     calibration: Calibration
     reference_ms: float
+    target_id: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("latencies_ms", "rel_ci"):
@@ -136,9 +138,11 @@ class LatencyTable:
                     raise _lacking(row, bound, size, batch, wanted, missing)
                 model = _fitted(opened, row, bound, size, batch)
         known = _latencies(row, {spec: series[spec] for spec in wanted if spec in series})
+        outside: list[OpSpec] = []
         if missing:
             assert model is not None
             known |= _predicted(model, missing, extrapolate)
+            outside = [spec for spec in missing if model.extrapolates(spec)]
         table = cls(
             device=row.target.device if row is not None else device,
             target=row.line if row is not None else f"{device}: the shipped model (predicted)",
@@ -151,17 +155,26 @@ class LatencyTable:
             provenance=tuple(known[spec][2] for spec in wanted),
             calibration=calibration,
             reference_ms=row.reference_ms if row is not None and row.reference_ms is not None else 1.0,
+            target_id=row.id if row is not None else None,
         )
-        table._announce(shipped=row is None)
+        table._announce(shipped=row is None, outside=outside)
         return table
 
-    def _announce(self, *, shipped: bool) -> None:
+    def _announce(self, *, shipped: bool, outside: Sequence[OpSpec]) -> None:
         """One line where latencies are predicted: nobody should take them for measured ones unawares."""
         predicted = self.provenance.count(PREDICTED)
         if shipped:
             _log.warning("%s: no latency is stored; the model that is shipped for it predicts them", self.device)
         elif predicted:
             _log.warning("%s: %d of %d operator latencies are predicted", self.device, predicted, len(self.specs))
+        if outside:
+            _log.warning(
+                "%s: %d operators lie outside of what the model was fitted to, the first of them %s: nobody knows how "
+                "wrong their latencies are",
+                self.device,
+                len(outside),
+                outside[0].name,
+            )
 
     @cached_property
     def _index(self) -> dict[OpSpec, int]:

@@ -61,7 +61,9 @@ class LatencyConfig(_Table):
     Attributes:
         device, backend, image_size, batch: as ``latency-db predict`` takes them; the image size is the one that the
             network will run at, not the crop.
-        predict_missing, extrapolate: as there.
+        predict_missing: as there.
+        extrapolate: as there; a model then answers for numbers of classes and widths that it was not fitted to, and a
+            warning says for how many operators.
         weights: (w1, w2, w3) of Eq. 3, or a rule: the paper's, those that balance this device's table, or none: the
             plain latency, undecoupled.
         factor: λ of Eq. 8, per ms. Not used with a target.
@@ -76,7 +78,7 @@ class LatencyConfig(_Table):
     image_size: str = "1024x2048"
     batch: Count = 1
     predict_missing: bool = False
-    extrapolate: bool = False
+    extrapolate: bool = True
     weights: WeightRule | tuple[Weight, Weight, Weight] = "balanced"
     factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     target_ms: Positive | None = None
@@ -179,9 +181,7 @@ class SearchConfig(_Table):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-RESUMABLE = frozenset(
-    {("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")}
-)
+RESUMABLE = frozenset({("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")})
 """What a resumed search may set otherwise. Other threads may sum in another order, so figures may differ then."""
 
 

@@ -48,9 +48,9 @@ class SteeredMultiplier:
     """μ · Lat / T, where μ is the multiplier of the constraint Lat = T.
 
     Dual ascent on log(derived latency / T), averaged over the branch sets, with a proportional part as the augmented
-    Lagrangian has it: μ rises while the student that would be derived now is too slow, and falls, below zero if need be,
-    while it is faster than it may be. What is steered is the latency of the derived student, which is what the target is
-    about; what carries the gradient is the expected latency.
+    Lagrangian has it: μ rises while the student that would be derived now is too slow, and falls, below zero if need
+    be, while it is faster than it may be. What is steered is the latency of the derived student, which is what the
+    target is about; what carries the gradient is the expected latency.
 
     Args:
         target_ms: T.

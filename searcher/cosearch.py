@@ -212,7 +212,7 @@ class CoSearch:
             if not learn:
                 logits = Logits(*(tensor.detach() for tensor in logits))
             # Each pass has a graph of its own: it is freed before the next one runs.
-            alpha, beta, gamma = self.relaxed.softmax(*logits)
+            alpha, beta, _ = self.relaxed.softmax(*logits)
             yield Draw(alpha, beta, self._widths(name, logits, step, f"{purpose}/{index}"))
 
     def _widths(self, name: str, logits: Logits, step: Step, purpose: str) -> Tensor:

@@ -32,6 +32,10 @@ class Draw:
     beta: Tensor
     gamma: Tensor
 
+    def to(self, device: torch.device | str) -> Draw:
+        """The same on a device."""
+        return Draw(self.alpha.to(device), self.beta.to(device), self.gamma.to(device))
+
 
 WidthRule = Literal["widest", "narrowest", "random"]
 

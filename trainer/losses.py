@@ -29,11 +29,12 @@ def ohem_cross_entropy(
     Returns:
         A scalar; 0, still connected to the logits, where no pixel is valid.
     """
-    # In float32 also under autocast: a probability close to 1 has no loss in half precision.
-    losses = F.cross_entropy(logits.float(), label, ignore_index=ignore_index, reduction="none")
+    # Not in half precision, also under autocast: there a probability close to 1 has no loss.
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    losses = F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none")
     losses = losses[label != ignore_index]
     if losses.numel() == 0:
-        return logits.float().sum() * 0.0
+        return logits.sum() * 0.0
     kept = max(math.ceil(min_kept * losses.numel()), 1)
     with torch.no_grad():
         # p < threshold is loss > −log(threshold); the kept-th largest loss lowers the bar where few are above it.

@@ -5,11 +5,18 @@ from __future__ import annotations
 import click
 
 from latency_db.cli.errors import OneLineErrors
+from searcher.cli.compare import compare
+from searcher.cli.report import report
+from searcher.cli.run import run
 from searcher.cli.runs import runs
 from searcher.cli.sample import sample
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+class _OneLine(OneLineErrors):
+    interrupted = "Interrupted. The last checkpoint is kept; the same command with --resume goes on from it."
+
+
+@click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--db",
     metavar="URL",
@@ -19,8 +26,11 @@ from searcher.cli.sample import sample
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(db: str | None, debug: bool) -> None:
-    """Look into the FasterSeg search space."""
+    """Search for networks that are fast on a device, and look into the space that is searched."""
 
 
+main.add_command(compare)
+main.add_command(report)
+main.add_command(run)
 main.add_command(runs)
 main.add_command(sample)

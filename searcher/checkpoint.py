@@ -1,0 +1,73 @@
+"""A search's state in one file: whole or the one before, read without executing anything in it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from searcher.errors import RunFolderError
+
+FORMAT, VERSION = "latency-db/search-checkpoint", 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Put the state in the place of the last one, at once: whatever happens, one of the two is there.
+
+    Args:
+        path: the file.
+        state: tensors, numbers, texts, lists and tables of them.
+
+    Raises:
+        RunFolderError: it cannot be written; the last one is untouched.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        with fresh.open("wb") as file:
+            torch.save({"format": FORMAT, "version": VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except (OSError, RuntimeError) as error:
+        # torch wraps what the file said into a RuntimeError of its own.
+        fresh.unlink(missing_ok=True)
+        cause = _os_error(error)
+        if cause is None:
+            raise
+        kept = "; the last checkpoint is intact" if path.exists() else ""
+        raise RunFolderError(
+            f"cannot write {path}: {cause.strerror or cause}{kept}", hint="make room and go on with --resume"
+        ) from None
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Raises:
+        RunFolderError: it cannot be read, or is no such file.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True, mmap=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
+        raise RunFolderError(f"{path} is damaged, or no checkpoint") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("version") != VERSION:
+        raise RunFolderError(f"{path} is no checkpoint of a search that this release reads")
+    return state
+
+
+def _os_error(error: BaseException) -> OSError | None:
+    """The complaint of the file system behind an error, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,168 @@
+"""``searcher run``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latency_db.cli.common import IMAGE_SIZE, Command, open_store
+from latency_db.errors import InputError
+from latency_db.keys import ImageSize
+
+if TYPE_CHECKING:
+    from searcher.result import SearchResult
+
+RULES = ("paper", "balanced", "none")
+
+
+def _setting(*names: str, to: str, **kwargs: Any) -> Callable[[Command], Command]:
+    """An option that is a value of the configuration; None where it is not given."""
+    return click.option(*names, to.replace(".", "__"), default=None, **kwargs)
+
+
+class WeightsType(click.ParamType[Any]):
+    """paper, balanced, none, or three numbers."""
+
+    name = "rule|w1,w2,w3"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if not isinstance(value, str) or value in RULES:
+            return value
+        try:
+            numbers = [float(part) for part in value.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 3:
+            self.fail(f"{value!r} is neither {', '.join(RULES)} nor three numbers, as in 0.2,0.5,0.3", param, ctx)
+        return numbers
+
+
+_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    _setting("--device", to="latency.device", help="Device slug, or eight or more digits of a target's key."),
+    _setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
+    _setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
+    click.option("--out", type=click.Path(file_okay=False), help="Folder of the run.  [default: runs/<time>]"),
+    click.option(
+        "--config", "config_file", type=click.Path(dir_okay=False), help="TOML file with settings; options win."
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the search in --out; begin it, where there is none yet."),
+    _setting("--backend", to="latency.backend", help="Backend, where the device has several targets."),
+    _setting(
+        "--image-size", to="latency.image_size", type=IMAGE_SIZE, help="What the latency is of.  [default: 1024x2048]"
+    ),
+    _setting("--weights", to="latency.weights", type=WeightsType(), help="w1, w2, w3 of Eq. 3.  [default: balanced]"),
+    _setting("--target-ms", to="latency.target_ms", type=float, help="Latency that the student is steered to."),
+    _setting("--latency-factor", to="latency.factor", type=float, help="λ per ms, without a target.  [default: 0.01]"),
+    _setting(
+        "--predict-missing/--no-predict-missing",
+        to="latency.predict_missing",
+        help="Fill what is not stored by a model fitted to what is.",
+    ),
+    _setting("--size", to="data.size", type=IMAGE_SIZE, help="Bring images to this size first."),
+    _setting("--crop", to="data.crop", type=IMAGE_SIZE, help="Of a training sample.  [default: 160x320]"),
+    _setting("--count", to="data.count", type=int, help="Take only so many images, or draw so many."),
+    _setting("--workers", to="data.workers", type=int, help="Processes that make batches ahead.  [default: 2]"),
+    _setting("--pretrain-epochs", to="schedule.pretrain_epochs", type=int, help="Of weights alone.  [default: 20]"),
+    _setting("--search-epochs", to="schedule.search_epochs", type=int, help="Of both in turn.  [default: 30]"),
+    _setting("--batch-size", to="schedule.batch_size", type=int, help="Images of a step, per process.  [default: 3]"),
+    _setting("--seed", to="run.seed", type=int, help="Of everything that is drawn.  [default: 0]"),
+    _setting(
+        "--precision", to="run.precision", type=click.Choice(["float32", "bfloat16"]), help="Of the forward pass."
+    ),
+    _setting("--threads", to="run.threads", type=int, help="Of torch on the CPU."),
+    click.option(
+        "--space-setting",
+        "space_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the space. Repeatable.",
+    ),
+)
+
+
+def search_options(command: Command) -> Command:
+    """What a search can be told on the command line."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@search_options
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    out: str | None,
+    config_file: str | None,
+    resume: bool,
+    space_settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Search a teacher and a student for a device.
+
+    Latencies come from the database, or from the model that is shipped for the device. Everything the search finds is
+    in the folder of the run: teacher.json, student.json, result.json, report.html. Stop it at any time, however
+    roughly; the same command with --resume goes on where it was. Settings that have no option stand in the file that
+    --config names, as config.toml in the folder of a run shows them.
+
+    Several processes: torchrun --nproc-per-node N -m searcher run ... --out RUN
+    """
+    from latency_db import spaces
+    from searcher.config import build_config, read_tables
+    from searcher.processes import processes
+    from searcher.run import run_search
+    from searcher.run_folder import RunFolder
+
+    layers = [_tables(options)]
+    if space_settings:
+        layers.append({"space": dict(spaces.parse_settings(space_settings))})
+    if config_file is not None:
+        layers.insert(0, read_tables(Path(config_file)))
+    if resume and out is None:
+        raise InputError("--resume goes on with the search in a folder: name it with --out")
+    folder = RunFolder(out if out is not None else Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))
+    if resume and folder.config.exists():
+        layers.insert(0, read_tables(folder.config))
+    config = build_config(*layers)
+    with processes() as group:
+        if out is None and group.count > 1:
+            raise InputError("several processes need one folder: name it with --out")
+        try:
+            result = run_search(config, folder, open_store(ctx), group, resume=resume)
+        except OSError as error:
+            # Every file has its own message but those that libraries write.
+            raise InputError(
+                f"{error.filename or folder.path}: {error.strerror or error}; the last checkpoint is intact "
+                "(--resume goes on from it)"
+            ) from None
+    if result is not None:
+        _print(result, folder.path)
+
+
+def _tables(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """``{"latency__device": …}`` as tables, without what is not given."""
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in options.items():
+        if value is None:
+            continue
+        table, name = key.split("__")
+        if isinstance(value, ImageSize):
+            value = str(value) if table == "latency" else [value.height, value.width]
+        tables.setdefault(table, {})[name] = value
+    return tables
+
+
+def _print(result: SearchResult, folder: Path) -> None:
+    for role, one in (("student", result.student), ("teacher", result.teacher)):
+        miou = "" if one.miou is None else f", mIoU as derived {one.miou:.1%}"
+        ends = " and ".join(f"1/{s}" for s in one.branches)
+        click.echo(f"{role}: {one.latency_ms:.4f} ms at {result.image_size} on {result.device}, ends at {ends}{miou}")
+        if one.note:
+            click.echo(f"  {one.note}")
+    click.echo(f"{folder / 'report.html'}")

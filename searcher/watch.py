@@ -1,0 +1,127 @@
+"""Who watches a search: a line on the terminal, and TensorBoard."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from searcher.config import ScheduleConfig
+from searcher.cosearch import Losses
+from searcher.history import EpochRecord, branches_name
+from searcher.loop import State
+
+
+class ProgressLine:
+    """Where the search is and how long it takes yet, on standard error.
+
+    One line that rewrites itself on a terminal, a line every so often elsewhere; and a line per epoch.
+
+    Args:
+        schedule: how many epochs there are of each phase.
+        interval_s: between two lines.
+    """
+
+    def __init__(self, schedule: ScheduleConfig, interval_s: float | None = None) -> None:
+        self.schedule = schedule
+        self.terminal = sys.stderr.isatty()
+        self.interval_s = interval_s if interval_s is not None else (0.5 if self.terminal else 30.0)
+        self._printed = 0.0
+        self._before = time.monotonic()
+        self._per_step: dict[bool, float] = {}
+
+    def step(self, state: State, losses: Losses, architecture: Losses | None) -> None:
+        """Print where the search is."""
+        now = time.monotonic()
+        searching, took = architecture is not None, now - self._before
+        self._before = now
+        # A mean that forgets: steps grow faster or slower with the machine's other work.
+        self._per_step[searching] = 0.9 * self._per_step.get(searching, took) + 0.1 * took
+        if now - self._printed < self.interval_s:
+            return
+        self._printed = now
+        latency = "" if architecture is None else f", expected latency {architecture.latency_ms:.3f} ms"
+        text = (
+            f"epoch {state.epoch + 1}/{self.schedule.epochs} ({'search' if searching else 'pretrain'}), "
+            f"step {state.step}/{state.steps}: loss {losses.segmentation:.3f}{latency}, {self._left(state)} left"
+        )
+        click.echo(f"\r\x1b[K{text}" if self.terminal else text, nl=not self.terminal, err=True)
+
+    def _left(self, state: State) -> str:
+        # Until the first step of the search, two and a half of pretraining stand for it.
+        pretraining = self._per_step.get(False, 0.0)
+        searching = self._per_step.get(True, 2.5 * pretraining)
+        done = state.epoch * state.steps + state.step
+        before = self.schedule.pretrain_epochs * state.steps
+        seconds = max(before - done, 0) * pretraining
+        seconds += (self.schedule.epochs * state.steps - max(done, before)) * searching
+        return duration(seconds)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Print what an epoch came to."""
+        parts = [f"epoch {record.epoch + 1}/{self.schedule.epochs} ({record.phase}): loss {record.weight_loss:.3f}"]
+        if record.architecture_loss is not None:
+            parts.append(f"architecture {record.architecture_loss:.3f}")
+            parts.append(f"expected latency {record.latency_ms['student']:.3f} ms")
+        miou = record.mean_miou("student")
+        if miou is not None:
+            parts.append(f"student mIoU {miou:.1%}, teacher {record.mean_miou('teacher') or 0:.1%}")
+        parts.append(duration(record.seconds))
+        click.echo(f"{chr(13)}\x1b[K{', '.join(parts)}" if self.terminal else ", ".join(parts), err=True)
+        self._before = time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Board:
+    """The figures of steps and epochs for TensorBoard.
+
+    Args:
+        folder: where its files are.
+        start: the step at which the search goes on; what an earlier sitting noted from there on is withdrawn.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=start)
+
+    def _add(self, name: str, value: float, step: int) -> None:
+        self._writer.add_scalar(name, value, step)
+
+    def step(self, state: State, losses: Losses, architecture: Losses | None) -> None:
+        """Losses and latency."""
+        self._add("loss/weights", losses.segmentation, state.number)
+        if architecture is not None:
+            self._add("loss/architecture", architecture.segmentation, state.number)
+            if architecture.latency_ms is not None:
+                self._add("latency_ms/student_draw", architecture.latency_ms, state.number)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Accuracy, latency, and the share of every choice."""
+        epoch = record.epoch
+        self._add("learning_rate", record.learning_rate, epoch)
+        for role, latency_ms in record.latency_ms.items():
+            self._add(f"latency_ms/{role}", latency_ms, epoch)
+            self._add(f"downsample/{role}", record.downsample[role], epoch)
+            for op, share in record.operators[role].items():
+                self._add(f"operators_{role}/{op}", share, epoch)
+        for chi, share in record.widths.items():
+            self._add(f"widths/{chi}", share, epoch)
+        if record.lambda_ is not None:
+            self._add("lambda", record.lambda_, epoch)
+        for role, by_branches in (record.miou or {}).items():
+            for branches, miou in by_branches.items():
+                self._add(f"miou_{role}/{branches_name(branches)}", miou, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
