@@ -183,15 +183,14 @@ def _stack(
     axes: Axes, records: Sequence[EpochRecord], shares: Mapping[str, list[float]], colours: Sequence[Colour]
 ) -> None:
     """Shares as a stacked area, named at its right, the topmost first."""
-    edges = [float(record.epoch + 1) for record in records]
-    if len(records) == 1:
-        # An area needs two edges.
-        edges, shares = [edges[0] - 0.5, edges[0] + 0.5], {name: values * 2 for name, values in shares.items()}
-    percents = [[100 * share for share in values] for values in shares.values()]
     axes.set(ylim=(0, 100), ylabel="share (%)")
     if not records:
         say(axes, "no epoch yet")
         return
+    # Half an epoch more to either side, so that a single epoch is an area, too.
+    epochs = [record.epoch + 1 for record in records]
+    edges = [epochs[0] - 0.5, *epochs, epochs[-1] + 0.5]
+    percents = [[100 * share for share in (values[0], *values, values[-1])] for values in shares.values()]
     axes.stackplot(edges, percents, labels=list(shares), colors=colours, edgecolor="white", linewidth=0.5)
     handles, labels = axes.get_legend_handles_labels()
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
