@@ -27,6 +27,7 @@ from latency_db.errors import InputError, PredictionError
 from latency_db.keys import OpSpec
 from latency_db.predict import Prediction, missing, predict
 from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS, calibrate, stored_row
+from latency_db.space import Architecture
 
 DEFAULT_BOUND = 0.993
 """The paper's r: what measuring aims to be able to judge where no bound is given."""
@@ -39,11 +40,13 @@ their noise averages out, and the networks' own is what limits the comparison.""
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One network: what was predicted and what was measured, both in ms."""
+    """One network: what was predicted and what was measured, both in ms; named where it was asked for by name."""
 
     network: Network
     predicted: Prediction
     measured: Estimate
+    named: bool = False
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,8 @@ class _Validator:
     stored: bool
     bound: float
     calibration_networks: int
+    named: Mapping[str, Architecture] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     calibrating: list[Network] = field(default_factory=list)
     judged: list[Network] = field(default_factory=list)
     operators: dict[OpSpec, Job] = field(default_factory=dict)
@@ -96,14 +101,24 @@ class _Validator:
     def prepare(self, count: int) -> None:
         campaign = self.campaign
         self.row = stored_row(campaign) if self.stored and self.calibration_networks else None
-        self.calibrating = campaign.draw(self.calibration_networks, CALIBRATION_SEED)
-        self.judged = campaign.draw(count, f"validate/{self.seed}", exclude=self.known_to_calibration())
+        asked = {network.id: network for network in map(campaign.network, self.named.values())}
+        self.names = {campaign.network(architecture).id: name for name, architecture in self.named.items()}
+        self.calibrating = campaign.draw(self.calibration_networks, CALIBRATION_SEED, exclude=asked)
+        known = self.known_to_calibration()
+        fitted = [self.names[id_] for id_ in asked if id_ in known]
+        if fitted:
+            raise InputError(
+                f"the stored calibration was fitted to {fitted[0]} among others: it cannot be judged by it",
+                hint="validate it without --stored",
+            )
+        self.judged = campaign.draw(count, f"validate/{self.seed}", exclude={*known, *asked})
         if len(self.judged) < count:
             raise InputError(
                 f"the space yields {len(self.judged)} networks beside the {len(self.calibrating)} for calibration, "
                 f"not {count}",
                 hint="lower --networks or --calibration-networks",
             )
+        self.judged = [*asked.values(), *self.judged]
         # The networks that are judged are measured now, whatever an earlier run may have found.
         self.networks = campaign.network_jobs(self.judged, stored=False, always=True)
         self.operators = campaign.operator_jobs(self.needed(), every=OPERATOR_ROUNDS)
@@ -111,6 +126,9 @@ class _Validator:
             self.refuse_gaps()
         else:
             self.networks |= campaign.network_jobs(self.calibrating)
+
+    def name(self, network: Network) -> str:
+        return self.names.get(network.id, f"network {network.id}")
 
     def profile_command(self) -> str:
         return f"latency-db profile --backend {self.campaign.backend.name} --image-size {self.campaign.image}"
@@ -204,6 +222,7 @@ def validate(
     plan: Plan,
     *,
     networks: int,
+    named: Mapping[str, Architecture] | None = None,
     seed: int = 0,
     stored: bool = False,
     min_pearson: float | None = None,
@@ -219,7 +238,8 @@ def validate(
     Args:
         campaign: the space, the target, the database.
         plan: when to stop; measuring also stops when the noise ceiling is clearly above the bound.
-        networks: how many networks to judge.
+        networks: how many random networks to judge.
+        named: further networks to judge, by what they are called.
         seed: of the networks and of the order within rounds.
         stored: predict from what is stored.
         min_pearson: smallest r that passes.
@@ -230,10 +250,10 @@ def validate(
         InputError: fewer than three networks.
         PredictionError: stored operators are missing, or too few networks could be measured.
     """
-    if networks < MIN_NETWORKS:
+    if networks + len(named or {}) < MIN_NETWORKS:
         raise InputError(f"--networks {networks}: at least {MIN_NETWORKS} are needed for a correlation")
     bound = min_pearson if min_pearson is not None else DEFAULT_BOUND
-    validator = _Validator(campaign, plan, seed, stored, bound, calibration_networks)
+    validator = _Validator(campaign, plan, seed, stored, bound, calibration_networks, dict(named or {}))
     validator.prepare(networks)
     run_id, outcome = campaign.run(
         "validate",
@@ -277,7 +297,7 @@ def _conclude(
     ids = {network.id for network in usable}
     dropped = [
         (
-            f"network {network.id}",
+            validator.name(network),
             outcome.failed.get(validator.networks[network.id].key, "it, or one of its operators, was not measured"),
         )
         for network in validator.judged
@@ -295,6 +315,8 @@ def _conclude(
             network=network,
             predicted=predict(network.decomposition, estimates, calibration, reference_ms),
             measured=estimate(validator.networks[network.id].ratios).scaled(reference_ms),
+            name=validator.name(network),
+            named=network.id in validator.names,
         )
         for network in usable
     ]

@@ -79,7 +79,7 @@ def _network(one: Judged) -> NetworkResult:
             count=counts[part.spec],
         )
     return NetworkResult(
-        name=f"network {one.network.id}",
+        name=one.name,
         predicted_ms=one.predicted.latency_ms,
         measured_ms=one.measured.value,
         measured_rel_ci=one.measured.rel_ci,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from latency_db.cli.architecture import read_architecture
 from latency_db.cli.common import (
     DURATION,
     ProgressLine,
@@ -26,6 +27,7 @@ from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
     from latency_db.report import ReportData
+    from latency_db.validation import Judged
 
 
 @click.command()
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
 @space_options
 @image_option("256x512")
 @click.option("--networks", type=int, default=60, show_default=True, help="Random networks to judge by.")
+@click.option(
+    "--architecture",
+    "named",
+    multiple=True,
+    metavar="ARCH",
+    help="Judge this one, too: its JSON file, or the name of a built-in one. Repeatable.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the networks and of the order.")
 @click.option(
     "--rel-ci", type=float, default=0.01, show_default=True, help="Interval at which an operator is known well enough."
@@ -69,6 +78,7 @@ def validate(
     batch: int,
     image: ImageSize,
     networks: int,
+    named: tuple[str, ...],
     seed: int,
     rel_ci: float,
     time_budget: float,
@@ -96,6 +106,7 @@ def validate(
     if report is not None:
         prepare_report(report)
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
+    architectures = {name: read_architecture(name, space.builtin(), space.from_json) for name in named}
     line = ProgressLine()
     store = open_store(ctx)
     if stored:
@@ -106,6 +117,7 @@ def validate(
             campaign,
             plan,
             networks=networks,
+            named=architectures,
             seed=seed,
             stored=stored,
             min_pearson=min_pearson,
@@ -119,6 +131,9 @@ def validate(
         print_json(report_json(data))
     else:
         _print(data, report)
+        for one in validation.judged:
+            if one.named:
+                _print_named(one)
     if report is not None:
         write_report(report, data)
     ctx.exit(validation.verdict.exit_code)
@@ -129,6 +144,14 @@ def _check_bounds(min_pearson: float | None, max_mape: float | None) -> None:
         raise InputError(f"--min-pearson {min_pearson:g} is not between 0 and 1")
     if max_mape is not None and not 0 < max_mape < 1:
         raise InputError(f"--max-mape {max_mape:g} is not a fraction between 0 and 1")
+
+
+def _print_named(one: Judged) -> None:
+    predicted_ms, measured_ms = one.predicted.latency_ms, one.measured.value
+    click.echo(
+        f"{one.name}: predicted {predicted_ms:.4f} ms, measured {measured_ms:.4f} ms ±{one.measured.rel_ci:.1%} "
+        f"({predicted_ms / measured_ms - 1:+.2%})"
+    )
 
 
 def _print(data: ReportData, report: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,40 @@ def test_a_space_with_too_few_networks_says_so(make: Make) -> None:
     campaign.space = FasterSegSpace(layers=2, scales=(8,), chis=(4,), branches=1)
     with pytest.raises(InputError, match=r"the space yields \d+ networks beside the \d+ for calibration, not 60"):
         validate(campaign, PLAN, networks=60)
+
+
+def test_networks_asked_for_by_name_are_judged_too(make: Make) -> None:
+    campaign = make()
+    named = {
+        "mine.json": campaign.space.sample(random.Random(77)),
+        "other.json": campaign.space.sample(random.Random(78)),
+    }
+    result = validate(campaign, PLAN, networks=5, named=named, calibration_networks=12)
+    assert [one.name for one in result.judged if one.named] == ["mine.json", "other.json"]
+    assert result.agreement.networks == len(result.judged) == 7
+    for one in result.judged:
+        assert one.predicted.latency_ms == pytest.approx(one.measured.value, rel=0.02)
+
+
+def test_named_networks_are_enough_for_themselves(make: Make) -> None:
+    campaign = make()
+    named = {str(seed): campaign.space.sample(random.Random(seed)) for seed in range(3)}
+    result = validate(campaign, PLAN, networks=0, named=named, calibration_networks=12)
+    assert [one.name for one in result.judged] == ["0", "1", "2"]
+
+
+def test_a_network_that_the_calibration_would_draw_is_judged_and_not_fitted_to(make: Make) -> None:
+    campaign = make()
+    (drawn,) = campaign.draw(1, "calibration")
+    result = validate(campaign, PLAN, networks=4, named={"it": drawn.architecture}, calibration_networks=12)
+    (run,) = campaign.store.runs()
+    assert drawn.id not in run.plan["calibrating"]
+    assert any(one.named and one.network.id == drawn.id for one in result.judged)
+
+
+def test_a_network_that_the_stored_calibration_was_fitted_to_is_refused(make: Make) -> None:
+    campaign = make()
+    profile(campaign, PLAN, calibration_networks=12)
+    (drawn,) = campaign.draw(1, "calibration")
+    with pytest.raises(InputError, match="was fitted to it"):
+        validate(campaign, PLAN, networks=4, named={"it": drawn.architecture}, stored=True, calibration_networks=12)
