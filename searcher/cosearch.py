@@ -64,7 +64,7 @@ class Losses:
 
     Attributes:
         total: what was descended.
-        segmentation: its part from the images: the sum over passes and branch sets.
+        segmentation: from the images alone, the mean over passes and branch sets (what is descended is their sum).
         latency_ms: expected latency of the student, mean over branch sets; None in a step of the weights.
     """
 
@@ -136,7 +136,9 @@ class CoSearch:
         segmentation = self.processes.mean(segmentation)
         self.processes.average_gradients(self.supernet.parameters())
         norm = clip_grad_norm_(self.supernet.parameters(), self.clip)
-        losses = Losses(total=segmentation + 0.0 * norm.item(), segmentation=segmentation)
+        losses = Losses(
+            total=segmentation + 0.0 * norm.item(), segmentation=segmentation / self._terms(PRETRAIN_PASSES)
+        )
         if _finite(losses.total):
             optimizer.step()
         # Nothing of this step may be there in the next one; and the architecture's step can use the memory.
@@ -175,7 +177,10 @@ class CoSearch:
         else:
             total = float("nan")
         optimizer.zero_grad(set_to_none=True)
-        return Losses(total=total, segmentation=segmentation, latency_ms=latency_ms)
+        return Losses(total=total, segmentation=segmentation / self._terms(SEARCH_PASSES), latency_ms=latency_ms)
+
+    def _terms(self, passes: Sequence[str]) -> int:
+        return len(passes) * len(self.supernet.branch_sets)
 
     def latency(self, draw: Draw, weights: Sequence[float] | None = None) -> Tensor:
         """Expected latency in ms of what is drawn, the mean over the branch sets."""

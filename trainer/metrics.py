@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainer.data.sample import IGNORE
 from trainer.losses import upsampled
@@ -20,6 +19,9 @@ class MeanIoU:
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu", ignore_index: int = IGNORE) -> None:
+        # Not above: it brings matplotlib along where that is installed.
+        from torchmetrics.classification import MulticlassConfusionMatrix
+
         self._confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False)
         self._confusion.to(device)
 
