@@ -92,9 +92,10 @@ class SpaceContract:
         import torch
 
         for spec in space.specs(image):
-            module = space.build_operator(spec).to("meta")
-            with torch.no_grad():
-                output = module(*(torch.empty(shape, device="meta") for shape in spec.input_shapes))
+            module = space.build_operator(spec)
+            # On the CPU: on the meta device, torch takes longer to work out one resize than to do a dozen.
+            with torch.inference_mode():
+                output = module(*(torch.zeros(shape) for shape in spec.input_shapes))
             assert tuple(output.shape) == spec.output_shape, spec.name
             assert not module.training
 

@@ -9,9 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers that share the cores wait for each other at every parallel loop if each uses all of them, which costs
+    # ten times what it brings. Before anything loads torch, and for the processes that tests start, too.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped where there is none")
+    config.addinivalue_line(
+        "markers", "alone: measures real time, or kills processes at moments: nothing runs beside it"
+    )
     config.addinivalue_line("markers", "slow: takes more than about ten seconds")
 
 

@@ -266,12 +266,13 @@ def test_what_the_forward_raises_comes_through() -> None:
         export_onnx(*make(fail, ONE))
 
 
+@pytest.mark.alone
 def test_tracing_takes_milliseconds() -> None:
-    """Against a second for the exporter. The bound leaves room for a busy machine."""
+    """Against a second for the exporter. Time on the processor: waiting for a busy machine does not count."""
     module, inputs = make(*TRACED["conv-norm-relu"])
     times = []
     for _ in range(10):
-        started = time.perf_counter()
+        started = time.thread_time()
         export_onnx(module, inputs)
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     assert min(times) < 0.02

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 SPACE, BACKEND = "plain-conv", "torch-bf16"
 CLI = [sys.executable, "-c", "from latency_db.cli import main; main()"]
 

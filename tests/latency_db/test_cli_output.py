@@ -124,6 +124,7 @@ def test_the_variable_names_the_database(monkeypatch: pytest.MonkeyPatch, databa
     assert "given.db" in json.loads(given.stdout)["url"]
 
 
+@pytest.mark.alone
 def test_table_1_with_the_real_runtime(database: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     rows = document(database, "operators", "--backend", "ort", "--time-budget", "2s")

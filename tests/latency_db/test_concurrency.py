@@ -15,6 +15,8 @@ import pytest
 
 from latency_db.store import Store
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
 BATCHES = 30
