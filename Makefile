@@ -13,11 +13,13 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV LATENCY_DB_URL
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: install demo test lint bench gpu-check docs clean help
+.PHONY: install demo demo-search test lint bench gpu-check docs clean help
 
 help:
 	@echo 'make install    .venv with everything that builds on any machine'
 	@echo 'make demo       profile this machine and validate the predictions; see demo/report.html'
+	@echo 'make demo-search'
+	@echo '                search two networks on drawn streets in two minutes; see demo-search/report.html'
 	@echo 'make test       the tests'
 	@echo 'make lint       ruff, mypy, import-linter, generated docs'
 	@echo 'make bench      the benchmarks in benchmarks/'
@@ -38,6 +40,10 @@ demo: $(STAMP)
 	mkdir -p demo
 	$(BIN)/latency-db --db demo/latency.db profile --backend ort --image-size 256x512 --time-budget 3.5m
 	$(BIN)/latency-db --db demo/latency.db validate --backend ort --networks 20 --image-size 256x512 --time-budget 2.5m --report demo
+
+# With --resume: run it again after a stop, and it goes on where it was.
+demo-search: $(STAMP)
+	$(BIN)/searcher --db demo-search.db run --config examples/demo-search.toml --out demo-search --resume
 
 # What measures real time has the machine to itself, after all the rest.
 test: $(STAMP)
@@ -78,4 +84,4 @@ docs: $(STAMP)
 	$(BIN)/python docs/generate_lattice.py
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo demo-search demo-search.db build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
