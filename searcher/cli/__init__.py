@@ -6,10 +6,12 @@ import click
 
 from latency_db.cli.errors import OneLineErrors
 from searcher.cli.compare import compare
+from searcher.cli.derive import derive
 from searcher.cli.report import report
 from searcher.cli.run import run
 from searcher.cli.runs import runs
 from searcher.cli.sample import sample
+from searcher.cli.show import show
 
 
 class _OneLine(OneLineErrors):
@@ -30,7 +32,9 @@ def main(db: str | None, debug: bool) -> None:
 
 
 main.add_command(compare)
+main.add_command(derive)
 main.add_command(report)
 main.add_command(run)
 main.add_command(runs)
 main.add_command(sample)
+main.add_command(show)
