@@ -64,8 +64,10 @@ bench: $(STAMP)
 	mkdir -p runs
 	$(BIN)/python benchmarks/million_measurements.py --output docs/results/million.json
 	$(BIN)/python benchmarks/relaxed_latency.py --output docs/results/relaxed_latency.json
+	$(BIN)/python benchmarks/search_step.py --output docs/results/search_step.json
 	$(BIN)/python benchmarks/protocols.py --output docs/results/protocols.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.8m
+	$(BIN)/python benchmarks/search_target.py --db runs/profile.db --output docs/results/search_target.json
 	$(BIN)/python benchmarks/accuracy.py --db runs/accuracy.db --report runs/accuracy --output docs/results/accuracy.json
 	mkdir -p docs/images
 	cp runs/accuracy/seed-1/validation.png docs/images/validation.png

@@ -14,8 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import search_tables
+
 DOCS = Path(__file__).resolve().parent
-PAGES = tuple(DOCS / name for name in ("measuring.md", "database.md", "relaxed-latency.md", "faithfulness.md"))
+PAGES = tuple(
+    DOCS / name for name in ("measuring.md", "database.md", "relaxed-latency.md", "faithfulness.md", "search.md")
+)
 RESULTS = DOCS / "results"
 
 
@@ -34,7 +38,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 
 
-def source(document: dict[str, Any], script: str, runtime: str | None = "onnxruntime") -> str:
+def source(
+    document: dict[str, Any], script: str, runtime: str | None = "onnxruntime", threads: str = "one thread"
+) -> str:
     """Where the figures come from; ``runtime`` None where no clock was involved."""
     machine, versions = document["machine"], document["versions"]
     text = f"\n\n*`benchmarks/{script}`, {document['date'][:10]}"
@@ -43,7 +49,7 @@ def source(document: dict[str, Any], script: str, runtime: str | None = "onnxrun
     container = f", {machine['virtualization']}" if "virtualization" in machine else ""
     return (
         f"{text}, {machine['cpu_model']}, {machine['cpu_count']} cores{container}, "
-        f"{RUNTIMES[runtime]} {versions[runtime]}, one thread.*"
+        f"{RUNTIMES[runtime]} {versions[runtime]}, {threads}.*"
     )
 
 
@@ -228,6 +234,26 @@ def sensitivities() -> str:
     return table(headers, rows) + source(load("faithfulness"), "faithfulness.py", runtime=None)
 
 
+def search_step() -> str:
+    """A step of the search."""
+    document = load("search_step")
+    return search_tables.step(document, table) + source(
+        document, "search_step.py", runtime="torch", threads="two threads"
+    )
+
+
+def collapse() -> str:
+    """The experiment of Figure 4."""
+    document = load("collapse")
+    return search_tables.collapse(document, table) + source(document, "collapse.py", runtime=None)
+
+
+def search_target() -> str:
+    """Searches with a target."""
+    document = load("search_target")
+    return search_tables.targets(document, table) + source(document, "search_target.py", runtime=None)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "stored": stored,
@@ -239,6 +265,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "relaxed": relaxed,
     "students": students,
     "sensitivity": sensitivities,
+    "search_step": search_step,
+    "collapse": collapse,
+    "search_target": search_target,
 }
 
 
