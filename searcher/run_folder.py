@@ -75,10 +75,11 @@ class RunFolder:
             RunFolderError: there is something already and it is not to be resumed, or it was started otherwise.
         """
         try:
-            occupied = self.path.exists() and any(path.name != LOCK for path in self.path.iterdir())
+            # Hidden files are the lock, and what a kill left of a file that was being written.
+            occupied = self.path.exists() and any(not path.name.startswith(".") for path in self.path.iterdir())
         except OSError as error:
             raise RunFolderError(f"cannot look into {self.path}: {error.strerror or error}") from None
-        if not occupied:
+        if not occupied or (resume and not self._begun):
             return
         if not resume:
             raise RunFolderError(
@@ -97,13 +98,22 @@ class RunFolder:
         Raises:
             InputError: a file cannot be read or written.
         """
-        if not self.about.exists():
-            # The configuration last: a folder that has one has everything.
+        if not self._begun:
             about = About(classes, datetime.now(UTC))
             self.save_about(about)
+            # Last: a folder that has a configuration has everything.
             self.save_config(config)
             return about
         return self.read_about()
+
+    @property
+    def _begun(self) -> bool:
+        """Whether a search was begun here; a kill in the very beginning leaves none, and at most a note about it."""
+        try:
+            names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        except FileNotFoundError:
+            return False
+        return bool(names - {ABOUT})
 
     def save_config(self, config: SearchConfig) -> None:
         """Write the configuration.

@@ -166,6 +166,14 @@ def test_a_kill_between_the_epochs_note_and_its_checkpoint_is_mended(
     assert found(searched(tmp_path / "run", resume=True)) == found(unbroken)
 
 
+def test_a_kill_in_the_very_beginning_leaves_nothing_in_the_way(unbroken: RunFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(unbroken.about, folder)
+    (folder / ".config.toml.x1").write_text("half a")
+    assert found(searched(folder, resume=True)) == found(unbroken)
+
+
 def test_resuming_what_is_finished_changes_nothing(unbroken: RunFolder, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(unbroken.path, tmp_path / "run"))
     assert found(searched(copy, resume=True)) == found(unbroken)
