@@ -21,6 +21,7 @@ from searcher.derive import derive
 from searcher.errors import SearchError
 from searcher.files import write_whole
 from searcher.history import ROLES, EpochRecord, append_epoch, keep_until
+from searcher.optimizers import architecture_optimizer, weights_optimizer
 from searcher.parameters import Role, write_json
 from searcher.result import Branches
 from searcher.run_folder import RunFolder
@@ -83,18 +84,8 @@ class Search:
         self.listeners = listeners
         self.config: SearchConfig = assembly.config
         self.search = assembly.search
-        schedule = self.config.schedule
-        # One pass over what weights and momentum are, in one kernel where torch has one.
-        self.weights_optimizer = torch.optim.SGD(
-            self.search.supernet.parameters(),
-            lr=schedule.learning_rate,
-            momentum=schedule.momentum,
-            weight_decay=schedule.weight_decay,
-            fused=True,
-        )
-        self.architecture_optimizer = torch.optim.Adam(
-            self.search.parameters.parameters(), lr=schedule.architecture_learning_rate
-        )
+        self.weights_optimizer = weights_optimizer(self.search.supernet, self.config.schedule)
+        self.architecture_optimizer = architecture_optimizer(self.search.parameters, self.config.schedule)
         self.state = State(steps=len(assembly.data.weights))
         self.epochs: list[EpochRecord] = []
         self._resumed = self._resume()

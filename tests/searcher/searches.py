@@ -14,7 +14,7 @@ from searcher.processes import Processes
 
 TINY: dict[str, dict[str, Any]] = {
     "latency": {"device": "1080ti", "image_size": "512x1024"},
-    "space": {"layers": 4, "chis": [2, 4], "head_chi": 2, "stem_widths": [4, 8, 16]},
+    "space": {"layers": 4, "chis": [2, 3, 4], "head_chi": 2, "stem_widths": [4, 8, 16]},
     "data": {"size": [64, 128], "crop": [64, 96], "count": 13, "workers": 0},
     "schedule": {
         "pretrain_epochs": 1,

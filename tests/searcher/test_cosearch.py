@@ -110,15 +110,15 @@ def test_the_passes_of_both_phases(search: CoSearch) -> None:
     search.weight_step(batch(), sgd(search), "pretrain", Step(0, 0))
     assert len(recorder.draws) == len(PRETRAIN_PASSES) == 4
     widest, narrowest, one, other = (draw.gamma for draw in recorder.draws)
-    assert is_constant(widest, 1)
+    assert is_constant(widest, 2)
     assert is_constant(narrowest, 0)
     assert not torch.equal(one, other)
     recorder.draws.clear()
     search.weight_step(batch(), sgd(search), "search", Step(0, 0))
     teacher, student, widest, narrowest = recorder.draws
     assert SEARCH_PASSES == ("teacher", "student", "widest", "narrowest")
-    assert is_constant(teacher.gamma, 1)
-    assert is_constant(widest.gamma, 1)
+    assert is_constant(teacher.gamma, 2)
+    assert is_constant(widest.gamma, 2)
     assert is_constant(narrowest.gamma, 0)
     assert not any(tensor.requires_grad for tensor in (student.alpha, student.beta, student.gamma))
     # The teacher's operators are its own; the other three passes train the student's.
@@ -177,7 +177,7 @@ def test_the_gradient_of_the_architecture_is_that_of_the_loss() -> None:
 
     def student_loss() -> torch.Tensor:
         alpha, beta, _ = search.relaxed.softmax(*parameters.of("student"))
-        gamma = torch.nn.functional.one_hot(parameters.student_gamma.argmax(-1), 2).double()
+        gamma = torch.nn.functional.one_hot(parameters.student_gamma.argmax(-1), 3).double()
         draw = Draw(alpha, beta, gamma)
         with supernet.statistics_kept():
             return search._loss(images, draw) + search.latency_term(search.latency(draw))
