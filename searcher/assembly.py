@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +43,14 @@ class Latencies:
     relaxed: RelaxedLatency
     weights: Weights | None
     rule: WeightsRule
+
+    @property
+    def digest(self) -> str:
+        """Of all that the latency depends on: a search goes on only with the same."""
+        table = self.table
+        terms = [tuple(term) for term in table.calibration.to_terms()]
+        text = repr((table.specs, table.latencies_ms.tolist(), table.reference_ms, terms, self.weights))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_space(settings: Mapping[str, Any], num_classes: int) -> FasterSegSpace:
@@ -166,7 +176,8 @@ def _latency_term(config: LatencyConfig) -> LatencyTerm:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Each process of a machine has a GPU of its own.
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

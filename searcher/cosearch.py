@@ -164,9 +164,8 @@ class CoSearch:
                 loss = self._loss(batch, draw)
                 segmentation += loss.item()
                 if name == "student":
-                    latency = self.latency(draw, self.weights)
-                    latency_ms = latency.item()
-                    loss = loss + self.latency_term(latency)
+                    latency_ms = self.latency(draw).item()
+                    loss = loss + self.latency_term(self.latency(draw, self.weights))
                 total += loss.item()
                 loss.backward()
         segmentation, total = self.processes.mean(segmentation), self.processes.mean(total)
@@ -183,7 +182,7 @@ class CoSearch:
         return len(passes) * len(self.supernet.branch_sets)
 
     def latency(self, draw: Draw, weights: Sequence[float] | None = None) -> Tensor:
-        """Expected latency in ms of what is drawn, the mean over the branch sets."""
+        """Expected latency in ms of what is drawn, mean over branch sets; with weights, times their sum."""
         return self.relaxed(draw.alpha, draw.beta, draw.gamma, probabilities=True, weights=weights).mean()
 
     @torch.no_grad()

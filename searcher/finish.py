@@ -175,6 +175,18 @@ def _options(
     return found
 
 
+def check_target(space: FasterSegSpace, latencies: Latencies, config: LatencyConfig) -> None:
+    """See that some network takes the target's latency, before days are spent on it.
+
+    Raises:
+        PredictionError: none does; it says what there is.
+    """
+    if config.target_ms is None:
+        return
+    undecided = ArchitectureParameters(space.lattice)
+    _options(_logits(undecided, "student"), space, latencies, config.target_ms, config.tolerance)
+
+
 def write_conclusion(
     folder: RunFolder,
     conclusion: Conclusion,

@@ -234,6 +234,7 @@ class Search:
                 "weights_data": data.weights.state_dict(),
                 "architecture_data": data.architecture.state_dict(),
                 "state": {**vars(state), "sums": dict(state.sums)},
+                "processes": self.assembly.processes.count,
             },
         )
 
@@ -242,6 +243,12 @@ class Search:
         if not self.folder.checkpoint.exists():
             return False
         kept = load_checkpoint(self.folder.checkpoint, self.assembly.device)
+        if kept.get("processes") != self.assembly.processes.count:
+            raise SearchError(
+                f"the search in {self.folder.path} is one by {kept.get('processes')} processes, not by "
+                f"{self.assembly.processes.count}: its batches would be others",
+                hint="resume it by as many",
+            )
         data, search = self.assembly.data, self.search
         try:
             search.supernet.load_state_dict(kept["supernet"])

@@ -51,7 +51,12 @@ class PastRun:
     @property
     def seconds(self) -> float:
         """That it took so far, over all its sittings."""
-        return self.result.seconds if self.result else sum(record.seconds for record in self.epochs)
+        return sum(record.seconds for record in self.epochs)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search is at its end; networks can be derived before."""
+        return self.result is not None and len(self.epochs) >= self.config.schedule.epochs
 
     @property
     def weights(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from latency_db.errors import LatencyDbError
 from latency_db.report.rendering import environment, ms, signed
 from searcher import pictures
+from searcher.drawing import draw_architecture
 from searcher.files import write_whole
 from searcher.history import ROLES, Role
 from searcher.past_run import PastRun, read_run
@@ -164,10 +164,6 @@ def _drawn(run: PastRun) -> tuple[list[tuple[_Picture, bytes]], str | None]:
 def _drawings(run: PastRun) -> dict[Role, bytes]:
     if run.result is None:
         return {}
-    try:
-        draw_architecture = importlib.import_module("searcher.drawing").draw_architecture
-    except ModuleNotFoundError:
-        return {}
     return {role: draw_architecture(run.architecture(derived_of(run.result, role).file)) for role in ROLES}
 
 
@@ -177,9 +173,11 @@ def _data_url(png: bytes) -> str:
 
 def _state(run: PastRun, status: str | None) -> _State:
     total, done = run.config.schedule.epochs, len(run.epochs)
-    if run.result is None:
+    if run.result is None or not run.finished:
         word = status or "not finished"
         text = f"{done} of {total} epochs are done"
+        if run.result is not None:
+            text += "; networks were derived on the way"
         return _State(word, f"{text}; `searcher run --resume --out {run.folder.path}` goes on", "inconclusive")
     hit = _hit(run.result)
     if hit is None:

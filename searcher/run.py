@@ -5,13 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from types import TracebackType
 
-from latency_db.errors import LatencyDbError
 from latency_db.store import Store
 from searcher.assembly import Assembly, assemble
 from searcher.config import SearchConfig
 from searcher.cosearch import Losses
 from searcher.discrete import draw_of
-from searcher.finish import Accuracy, Conclusion, conclude, write_conclusion
+from searcher.finish import Accuracy, Conclusion, check_target, conclude, write_conclusion
 from searcher.history import EpochRecord, read_epochs
 from searcher.loop import Search, State
 from searcher.parameters import Role
@@ -52,11 +51,14 @@ def run_search(
         folder.check(config, resume=resume)
         # All that can be wrong from outside shows here, before anything is written.
         assembly = assemble(config, store, processes)
-        about = folder.begin(config, assembly.data.dataset.classes)
+        check_target(assembly.space, assembly.latencies, config.latency)
+        about = folder.begin(config, assembly.data.dataset.classes, assembly.latencies.digest)
         with ExitStack() as stack:
+            # What an earlier sitting noted beyond its last checkpoint is dropped here, before epochs are counted.
+            search = Search(assembly, folder)
             record = stack.enter_context(_Recorded(assembly, folder, about, store))
-            search = Search(assembly, folder, (ProgressLine(config.schedule), record))
-            board = Board(folder.tensorboard, search.state.number)
+            search.listeners = (ProgressLine(config.schedule), record)
+            board = Board(folder.tensorboard, search.state.number + 1)
             stack.callback(board.close)
             search.listeners = (*search.listeners, board)
             search.run()
@@ -129,9 +131,10 @@ class _Recorded:
     ) -> None:
         if error is None:
             self._store.finish_search(self._id, "completed", None, self._epochs)
-        elif isinstance(error, LatencyDbError):
-            self._store.finish_search(self._id, "failed", str(error), self._epochs)
+        elif isinstance(error, Exception):
+            self._store.finish_search(self._id, "failed", str(error) or type(error).__name__, self._epochs)
         else:
+            # Ctrl-C, or a signal that ends the process in order.
             self._store.finish_search(self._id, "interrupted", type(error).__name__, self._epochs)
 
     def step(self, state: State, losses: Losses, architecture: Losses | None) -> None:

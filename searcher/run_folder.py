@@ -29,10 +29,12 @@ class About:
 
     Attributes:
         classes: what its logits stand for, so that it can be read where its data is not.
+        latencies: digest of the latencies that it goes by.
         started_at: when its first sitting began; it tells the database that a further one is of the same search.
     """
 
     classes: tuple[str, ...]
+    latencies: str
     started_at: datetime
 
 
@@ -92,19 +94,30 @@ class RunFolder:
                 hint="resume it as it was, or start another one with another --out",
             )
 
-    def begin(self, config: SearchConfig, classes: tuple[str, ...]) -> About:
-        """Note what is searched, or read what was noted when the search began.
+    def begin(self, config: SearchConfig, classes: tuple[str, ...], latencies: str) -> About:
+        """Note what is searched, or see that it is still what was noted when the search began.
 
         Raises:
+            RunFolderError: the data's classes or the device's latencies have changed since.
             InputError: a file cannot be read or written.
         """
         if not self._begun:
-            about = About(classes, datetime.now(UTC))
+            about = About(classes, latencies, datetime.now(UTC))
             self.save_about(about)
             # Last: a folder that has a configuration has everything.
             self.save_config(config)
             return about
-        return self.read_about()
+        about = self.read_about()
+        for changed, what in (
+            (about.classes != classes, "the classes of the data"),
+            (about.latencies != latencies, "the latencies of the device"),
+        ):
+            if changed:
+                raise RunFolderError(
+                    f"{what} have changed since the search in {self.path} began",
+                    hint="bring back what there was, or start another one with another --out",
+                )
+        return about
 
     @property
     def _begun(self) -> bool:
@@ -129,7 +142,11 @@ class RunFolder:
         Raises:
             InputError: it cannot be written.
         """
-        document = {"started_at": about.started_at.isoformat(), "classes": list(about.classes)}
+        document = {
+            "started_at": about.started_at.isoformat(),
+            "latencies": about.latencies,
+            "classes": list(about.classes),
+        }
         write_whole(self.about, f"{json.dumps(document, ensure_ascii=False, indent=2)}\n".encode())
 
     def read_about(self) -> About:
@@ -146,7 +163,7 @@ class RunFolder:
             started_at = datetime.fromisoformat(str(document.get("started_at")))
         except ValueError as error:
             raise InputError(f"{self.about}: started_at is no moment: {error}") from None
-        return About(tuple(classes), started_at)
+        return About(tuple(classes), str(document.get("latencies")), started_at)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

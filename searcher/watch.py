@@ -31,6 +31,7 @@ class ProgressLine:
         self._printed = 0.0
         self._before = time.monotonic()
         self._per_step: dict[bool, float] = {}
+        self._per_validation = 0.0
 
     def step(self, state: State, losses: Losses, architecture: Losses | None) -> None:
         """Print where the search is."""
@@ -57,6 +58,8 @@ class ProgressLine:
         before = self.schedule.pretrain_epochs * state.steps
         seconds = max(before - done, 0) * pretraining
         seconds += (self.schedule.epochs * state.steps - max(done, before)) * searching
+        searched = max(state.epoch - self.schedule.pretrain_epochs, 0)
+        seconds += (self.schedule.search_epochs - searched) / self.schedule.validate_every * self._per_validation
         return duration(seconds)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -70,7 +73,10 @@ class ProgressLine:
             parts.append(f"student mIoU {miou:.1%}, teacher {record.mean_miou('teacher') or 0:.1%}")
         parts.append(duration(record.seconds))
         click.echo(f"{chr(13)}\x1b[K{', '.join(parts)}" if self.terminal else ", ".join(parts), err=True)
-        self._before = time.monotonic()
+        now = time.monotonic()
+        if miou is not None:
+            self._per_validation = now - self._before
+        self._before = now
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from searcher.cli.show import show
 
 
 class _OneLine(OneLineErrors):
-    interrupted = "Interrupted. The last checkpoint is kept; the same command with --resume goes on from it."
+    interrupted = "Interrupted. What was found is kept; a search goes on with --resume and its --out."
 
 
 @click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})

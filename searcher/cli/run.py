@@ -45,6 +45,7 @@ class WeightsType(click.ParamType[Any]):
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     _setting("--device", to="latency.device", help="Device slug, or eight or more digits of a target's key."),
     _setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
+    _setting("--split", to="data.split", help="Images to search on.  [default: train]"),
     _setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the run.  [default: runs/<time>]"),
     click.option(
@@ -131,6 +132,9 @@ def run(
         layers.insert(0, read_tables(folder.config))
     config = build_config(*layers)
     with processes() as group:
+        if group.first:
+            again = "" if out is not None else f"; --resume --out {folder.path} goes on after a stop"
+            click.echo(f"searching in {folder.path}{again}", err=True)
         if out is None and group.count > 1:
             raise InputError("several processes need one folder: name it with --out")
         try:
@@ -139,7 +143,7 @@ def run(
             # Every file has its own message but those that libraries write.
             raise InputError(
                 f"{error.filename or folder.path}: {error.strerror or error}; the last checkpoint is intact "
-                "(--resume goes on from it)"
+                f"(--resume --out {folder.path} goes on from it)"
             ) from None
     if result is not None:
         _print(result, folder.path)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from latency_db.keys import ImageSize
 from latency_db.store import Store
 from latency_db.table import LatencyTable
 from searcher.assembly import make_space
-from searcher.checkpoint import load_checkpoint
+from searcher.checkpoint import load_checkpoint, save_checkpoint
 from searcher.cli import main
 from searcher.history import read_epochs, read_result
 from searcher.processes import Processes
@@ -335,6 +336,22 @@ def test_a_folder_that_is_taken_is_left_alone(unbroken: RunFolder, tmp_path: Pat
     assert found(RunFolder(tmp_path / "run")) == found(unbroken)
 
 
+def test_other_latencies_or_classes_are_not_gone_on_with(unbroken: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(unbroken.path, tmp_path / "run"))
+    about = run.read_about()
+    run.save_about(replace(about, latencies="of another table"))
+    assert "latencies of the device have changed" in one_line(say(tmp_path, "--resume"))
+    run.save_about(replace(about, classes=tuple(reversed(about.classes))))
+    assert "classes of the data have changed" in one_line(say(tmp_path, "--resume"))
+
+
+def test_a_search_of_other_processes_is_not_gone_on_with(unbroken: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(unbroken.path, tmp_path / "run"))
+    kept = load_checkpoint(run.checkpoint)
+    save_checkpoint(run.checkpoint, {**kept, "processes": 2})
+    assert "2 processes" in one_line(say(tmp_path, "--resume"))
+
+
 def test_two_searches_do_not_share_a_folder(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run").lock():
         assert "another process" in one_line(say(tmp_path))
@@ -359,6 +376,7 @@ def test_a_damaged_checkpoint_ends_in_one_line(unbroken: RunFolder, tmp_path: Pa
         (["--space-setting", "num_classes=3"], "num_classes"),
         (["--space-setting", "colour=3"], "colour"),
         (["--count", "2"], "too few"),
+        (["--crop", "64x64", "--batch-size", "1"], "larger crop or batch"),
         (["--target-ms", "-1"], "latency.target_ms"),
     ],
 )
@@ -392,7 +410,24 @@ def test_a_target_is_hit(tmp_path: Path, unbroken: RunFolder) -> None:
     assert (student.how == "band") == bool(student.note)
 
 
+def test_a_target_steers_the_search_itself(tmp_path: Path, unbroken: RunFolder) -> None:
+    """What would be derived in the end moves towards it: up for a high target, down for a low one."""
+    ends = {}
+    before = read_result(unbroken.result).student.argmax_latency_ms
+    for share in (0.75, 1.3):
+        run = searched(
+            tmp_path / str(share),
+            latency={"target_ms": share * before},
+            schedule={"architecture_learning_rate": 0.5, "search_epochs": 3},
+        )
+        derived = read_epochs(run.epochs)[-1].derived_latency_ms
+        ends[share] = sum(derived.values()) / len(derived)
+    assert ends[0.75] < 0.95 * ends[1.3]
+
+
 def test_a_target_out_of_reach_ends_in_one_line(tmp_path: Path) -> None:
     line = one_line(say(tmp_path, "--target-ms", "500"))
     assert "500 ms" in line
     assert "target within the range" in line
+    # Before anything is searched.
+    assert not (tmp_path / "run" / "config.toml").exists()
