@@ -51,6 +51,8 @@ class PastRun:
     @property
     def seconds(self) -> float:
         """That it took so far, over all its sittings."""
+        if self.result is not None and self.finished:
+            return self.result.seconds
         return sum(record.seconds for record in self.epochs)
 
     @property

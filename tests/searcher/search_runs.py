@@ -162,7 +162,7 @@ def write_run(
     write_epochs(folder, epochs, **options)
     run = RunFolder(folder)
     run.save_config(config or search_config())
-    run.save_about(About(("road", "sky"), datetime(2026, 5, 1, 12, 30, tzinfo=UTC)))
+    run.save_about(About(("road", "sky"), "digest", datetime(2026, 5, 1, 12, 30, tzinfo=UTC)))
     if finished:
         found = search_result(**(result or {}))
         write_result(folder / RESULT, found)
