@@ -34,12 +34,12 @@ def configuration(device: str, image_size: str, layers: int, epochs: int) -> Sea
         {
             "latency": {"device": device, "image_size": image_size, "predict_missing": True},
             "space": {"layers": layers},
-            "data": {"size": [64, 128], "crop": [64, 128], "count": 40, "workers": 0},
+            "data": {"size": [64, 128], "crop": [64, 128], "count": 24, "workers": 0},
             "schedule": {
                 "pretrain_epochs": 1,
                 "search_epochs": epochs,
                 "batch_size": 2,
-                "architecture_learning_rate": 0.03,
+                "architecture_learning_rate": 0.1,
                 "calibration_batches": 1,
                 "validate_every": epochs,
             },
@@ -82,8 +82,8 @@ def main() -> None:
     parser.add_argument("--db", required=True, help="database with this machine's table")
     parser.add_argument("--device", required=True, help="slug of this machine in it")
     parser.add_argument("--image-size", default="256x512", help="of this machine's table")
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="search-target-"))

@@ -92,6 +92,13 @@ def test_a_search_that_is_not_finished_says_how_far_it_is(tmp_path: Path, epochs
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_networks_that_were_derived_on_the_way_do_not_make_it_finished(tmp_path: Path) -> None:
+    write_report(write_run(tmp_path / "run", epochs=5))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "5 of 12 epochs are done; networks were derived on the way" in page
+    assert "target hit" not in page
+
+
 def test_how_it_stands_need_not_be_said(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", epochs=3, finished=False)
     with (folder / EPOCHS).open("ab") as file:
