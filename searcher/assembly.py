@@ -23,6 +23,7 @@ from searcher.result import Weights, WeightsRule
 from searcher.search_data import SearchData, open_search_data
 from searcher.space import FasterSegSpace
 from searcher.supernet import Supernet
+from trainer.architecture import Architecture
 from trainer.losses import OhemCrossEntropy
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -43,6 +44,11 @@ class Latencies:
     relaxed: RelaxedLatency
     weights: Weights | None
     rule: WeightsRule
+
+    def predicted_ms(self, architecture: Architecture) -> float:
+        """What the table says of a network."""
+        table = self.table
+        return table.predict(table.space.decompose(architecture, table.image, table.batch)).latency_ms
 
     @property
     def digest(self) -> str:

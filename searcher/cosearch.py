@@ -21,8 +21,9 @@ from torch.nn.utils import clip_grad_norm_
 from latency_db.relaxed import RelaxedLatency, sample_widths
 from searcher.constraint import LatencyTerm
 from searcher.draw import Draw, fixed_widths
-from searcher.parameters import ArchitectureParameters, Logits, Role
+from searcher.parameters import ArchitectureParameters, Logits
 from searcher.processes import Processes
+from searcher.result import Role
 from searcher.supernet import Supernet
 from trainer.data import Batch
 
@@ -164,7 +165,8 @@ class CoSearch:
                 loss = self._loss(batch, draw)
                 segmentation += loss.item()
                 if name == "student":
-                    latency_ms = self.latency(draw).item()
+                    with torch.no_grad():
+                        latency_ms = self.latency(draw).item()
                     loss = loss + self.latency_term(self.latency(draw, self.weights))
                 total += loss.item()
                 loss.backward()

@@ -19,12 +19,13 @@ from searcher.derive import derive
 from searcher.errors import RunFolderError
 from searcher.files import write_whole
 from searcher.history import ROLES, read_epochs
-from searcher.parameters import ArchitectureParameters, Role, read_parameters
+from searcher.parameters import ArchitectureParameters, read_parameters
 from searcher.result import (
     Branches,
     Candidate,
     Derived,
     How,
+    Role,
     SearchedData,
     SearchResult,
     read_object,
@@ -142,22 +143,17 @@ def _options(
     tolerance: float,
 ) -> list[_Option]:
     """Every set of branches that has a network to offer."""
-    table = latencies.table
-
-    def latency_ms(architecture: Architecture) -> float:
-        return table.predict(space.decompose(architecture, table.image, table.batch)).latency_ms
-
     found: list[_Option] = []
     missed: list[BandError] = []
     for branches in space.lattice.branch_sets():
         architecture = derive(*logits, branches, space)
-        its_ms = latency_ms(architecture)
+        its_ms = latencies.predicted_ms(architecture)
         if target_ms is None or abs(its_ms / target_ms - 1) <= tolerance:
             found.append(_Option(branches, architecture, its_ms, "argmax", its_ms, ""))
             continue
         low_ms, high_ms = target_ms * (1 - tolerance), target_ms * (1 + tolerance)
         try:
-            within = most_probable_within(*logits, branches, space, table, low_ms, high_ms)
+            within = most_probable_within(*logits, branches, space, latencies.table, low_ms, high_ms)
         except BandError as error:
             missed.append(error)
             continue
@@ -166,7 +162,9 @@ def _options(
             f"ms; this is the most probable network within {low_ms:.3f} to {high_ms:.3f} ms "
             + ("(proven)" if within.proven else "that a local search found: there may be a more probable one")
         )
-        found.append(_Option(branches, within.architecture, latency_ms(within.architecture), "band", its_ms, note))
+        found.append(
+            _Option(branches, within.architecture, latencies.predicted_ms(within.architecture), "band", its_ms, note)
+        )
     if not found:
         raise PredictionError(
             f"no student takes {target_ms:g} ms within {tolerance:.0%} on this device: {missed[0].message}",

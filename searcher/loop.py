@@ -22,8 +22,8 @@ from searcher.errors import SearchError
 from searcher.files import write_whole
 from searcher.history import ROLES, EpochRecord, append_epoch, keep_until
 from searcher.optimizers import architecture_optimizer, weights_optimizer
-from searcher.parameters import Role, write_json
-from searcher.result import Branches
+from searcher.parameters import write_json
+from searcher.result import Branches, Role
 from searcher.run_folder import RunFolder
 from searcher.validate import validate
 from trainer.data import Batch
@@ -161,10 +161,7 @@ class Search:
         alpha, beta, gamma = (tensor.detach().cpu() for tensor in self.search.parameters.of("student"))
         found = {}
         for finals in space.lattice.branch_sets():
-            architecture = derive(alpha, beta, gamma, finals, space)
-            found[finals] = latencies.table.predict(
-                space.decompose(architecture, latencies.table.image, latencies.table.batch)
-            ).latency_ms
+            found[finals] = latencies.predicted_ms(derive(alpha, beta, gamma, finals, space))
         return found
 
     def validate(self, role: Role) -> dict[Branches, float]:

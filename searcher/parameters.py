@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from latency_db import documents
 from latency_db.errors import InputError
 from latency_db.lattice import Lattice
 from searcher.draw import fixed_widths
+from searcher.result import Role
 
-Role = Literal["teacher", "student"]
 FORMAT, VERSION = "latency-db/search-parameters", 1
 SPREAD = 1e-3
 """Standard deviation of the first logits: no choice starts as anyone's favourite, and none is tied."""

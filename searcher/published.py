@@ -44,7 +44,8 @@ from torch import Tensor
 
 from latency_db.errors import InputError
 from searcher.derive import derive
-from searcher.parameters import Logits, Role
+from searcher.parameters import Logits
+from searcher.result import Role
 from searcher.space import FasterSegSpace
 from searcher.supernet import fixed_widths
 from trainer.architecture import Architecture, Branch

@@ -8,10 +8,9 @@ import torch
 
 from searcher.cosearch import CoSearch
 from searcher.draw import Draw
+from searcher.result import Branches
 from trainer.data import Batch
 from trainer.metrics import MeanIoU
-
-Branches = tuple[int, ...]
 
 
 @torch.no_grad()

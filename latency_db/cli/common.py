@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,6 +81,33 @@ def require_device(store: Store, device: str | None) -> None:
         raise NotFoundError(
             f"the database has no device {device!r}; it has: {known}", hint="latency-db profile --device SLUG adds one"
         )
+
+
+def db_option(command: Command) -> Command:
+    """``--db``, which :func:`open_store` looks for at the program itself."""
+    return click.option(
+        "--db",
+        metavar="URL",
+        envvar="LATENCY_DB_URL",
+        show_envvar=True,
+        help="Database: an SQLAlchemy URL or the path of an SQLite file.  "
+        "[default: latency.db in the user's data folder]",
+    )(command)
+
+
+def print_or_write(text: str, output: str | None) -> None:
+    """A document on standard output, or in the file that ``--output`` names.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror or error}") from None
 
 
 def json_option(command: Command) -> Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from latency_db import __version__
+from latency_db.cli.common import db_option
 from latency_db.cli.database import db
 from latency_db.cli.doctor import doctor
 from latency_db.cli.errors import OneLineErrors
@@ -27,13 +28,7 @@ class LatencyDbGroup(OneLineErrors):
 
 @click.group(cls=LatencyDbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="latency-db")
-@click.option(
-    "--db",
-    metavar="URL",
-    envvar="LATENCY_DB_URL",
-    show_envvar=True,
-    help="Database: an SQLAlchemy URL or the path of an SQLite file.  [default: latency.db in the user's data folder]",
-)
+@db_option
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(db: str | None, debug: bool) -> None:
     """Measure operators on a device, keep them in a SQL database, predict networks, and check the predictions."""

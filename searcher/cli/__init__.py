@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from latency_db.cli.common import db_option
 from latency_db.cli.errors import OneLineErrors
 from searcher.cli.compare import compare
 from searcher.cli.derive import derive
@@ -19,13 +20,7 @@ class _OneLine(OneLineErrors):
 
 
 @click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--db",
-    metavar="URL",
-    envvar="LATENCY_DB_URL",
-    show_envvar=True,
-    help="Database: an SQLAlchemy URL or the path of an SQLite file.  [default: latency.db in the user's data folder]",
-)
+@db_option
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(db: str | None, debug: bool) -> None:
     """Search for networks that are fast on a device, and look into the space that is searched."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latency_db.cli.common import open_store
+from latency_db.cli.common import open_store, print_or_write
 from latency_db.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,13 +58,7 @@ def derive(ctx: click.Context, source: str, branches: tuple[int, ...] | None, ou
     finals = (16, 32) if branches is None else branches
     text = json.dumps(published.architecture(finals).to_json(), indent=2)
     _say(published, finals)
-    if output is None:
-        click.echo(text)
-        return
-    try:
-        Path(output).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}") from None
+    print_or_write(text, output)
 
 
 def _derive_run(ctx: click.Context, folder: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 
 import click
 
-from latency_db.errors import InputError
+from latency_db.cli.common import print_or_write
 
 
 @click.command()
@@ -23,10 +22,4 @@ def sample(seed: int, space_settings: tuple[str, ...], output: str | None) -> No
 
     space = spaces.create("fasterseg", **spaces.parse_settings(space_settings))
     text = json.dumps(space.to_json(space.sample(random.Random(seed))), indent=2)
-    if output is None:
-        click.echo(text)
-        return
-    try:
-        Path(output).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}") from None
+    print_or_write(text, output)

@@ -86,7 +86,7 @@ def search_result(**changes: object) -> SearchResult:
         "tolerance": 0.05,
         "weights": (0.001, 0.997, 0.002),
         "weights_rule": "paper",
-        "student": Derived(**derived),  # type: ignore[arg-type]
+        "student": Derived(**derived),
         "teacher": Derived(
             **{
                 **derived,
@@ -96,10 +96,10 @@ def search_result(**changes: object) -> SearchResult:
                 "note": "",
                 "file": "teacher.json",
             }
-        ),  # type: ignore[arg-type]
+        ),
         "candidates": tuple(
             Candidate(
-                role=role,  # type: ignore[arg-type]
+                role=role,
                 branches=branches,
                 miou=0.45 + 0.02 * index,
                 latency_ms=(8.1 if role == "student" else 20.0) + (2 - index),
@@ -113,14 +113,14 @@ def search_result(**changes: object) -> SearchResult:
         "seed": 3,
         "dataset": SearchedData(name="streets", classes=("road", "sky")),
     }
-    return SearchResult(**{**values, **changes})  # type: ignore[arg-type]
+    return SearchResult(**{**values, **changes})
 
 
 def write_epochs(folder: Path, epochs: int, *, every: int = 1, **options: object) -> None:
     """``epochs.jsonl``, validated every so often."""
     folder.mkdir(parents=True, exist_ok=True)
     for epoch in range(epochs):
-        append_epoch(folder / EPOCHS, epoch_record(epoch, validated=epoch % every == 0, **options))  # type: ignore[arg-type]
+        append_epoch(folder / EPOCHS, epoch_record(epoch, validated=epoch % every == 0, **options))
 
 
 def architecture(*finals: int) -> Architecture:

@@ -30,7 +30,7 @@ Logits = tuple[Tensor, Tensor, Tensor]
 
 def space_of(**settings: object) -> FasterSegSpace:
     small: dict[str, object] = {"layers": 4, "chis": (2, 3), "head_chi": 2, "stem_widths": (4, 8, 16), "num_classes": 5}
-    return FasterSegSpace(**{**small, **settings})  # type: ignore[arg-type]
+    return FasterSegSpace(**{**small, **settings})
 
 
 def logits_of(space: FasterSegSpace, seed: int, scale: float = 1.0) -> Logits:

@@ -70,7 +70,7 @@ def test_built_in_ones_survive_it_too(name: str) -> None:
 
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        FASTERSEG_STUDENT.head_chi = 12  # type: ignore[misc]
+        FASTERSEG_STUDENT.head_chi = 12
 
 
 def test_a_skip_at_stride_1_is_accepted_and_vanishes() -> None:
