@@ -17,11 +17,10 @@ from _common import publish
 
 from latency_db.store import Store
 from searcher.assembly import Assembly, assemble
-from searcher.checkpoint import load_checkpoint
 from searcher.config import SearchConfig, build_config
 from searcher.discrete import draw_of
 from searcher.history import ROLES, EpochRecord, branches_name, read_epochs, read_result
-from searcher.processes import Processes
+from searcher.loop import KIND
 from searcher.result import SearchResult
 from searcher.run import run_search
 from searcher.run_folder import RunFolder
@@ -29,6 +28,8 @@ from searcher.tracks import Track, render_collapse
 from searcher.validate import validate
 from trainer.architecture import Architecture
 from trainer.data import loader, open_dataset
+from trainer.runs.checkpoint import load_checkpoint
+from trainer.runs.processes import Processes
 
 SETTINGS = {"undecoupled": "none", "paper": "paper", "balanced": "balanced"}
 SIZE, CROP = (180, 240), (96, 128)
@@ -67,7 +68,7 @@ def configuration(weights: str, seed: int, options: argparse.Namespace) -> Searc
 
 def judged(assembly: Assembly, folder: RunFolder, result: SearchResult, data: Path) -> dict[str, dict[str, float]]:
     """mIoU on the validation images: of the supernet as it stands with the branches it chose, and as derived."""
-    kept = load_checkpoint(folder.checkpoint, assembly.device)
+    kept = load_checkpoint(folder.checkpoint, KIND, assembly.device)
     assembly.search.supernet.load_state_dict(kept["supernet"])
     assembly.search.parameters.load_state_dict(kept["parameters"])
     images = loader(open_dataset("camvid", data, "val", size=SIZE), 8, training=False, workers=0)

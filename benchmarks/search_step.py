@@ -28,8 +28,8 @@ from searcher.assembly import load_latencies, make_search, make_space
 from searcher.config import SearchConfig, build_config
 from searcher.cosearch import SEARCH_PASSES, CoSearch, Step
 from searcher.optimizers import architecture_optimizer, weights_optimizer
-from searcher.processes import Processes
 from trainer.data import Batch
+from trainer.runs.processes import Processes
 
 SIDE, PRODUCTS = 2048, 10
 

@@ -19,9 +19,9 @@ from latency_db.store import Store
 from searcher.assembly import load_latencies, make_space
 from searcher.config import SearchConfig, build_config
 from searcher.history import read_epochs, read_result
-from searcher.processes import Processes
 from searcher.run import run_search
 from searcher.run_folder import RunFolder
+from trainer.runs.processes import Processes
 
 SHARES = (0.2, 0.5, 0.8)
 NETWORKS = 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +17,14 @@ from searcher.config import PAPER_WEIGHTS, LatencyConfig, SearchConfig
 from searcher.constraint import FixedFactor, LatencyTerm, SteeredMultiplier
 from searcher.cosearch import CoSearch
 from searcher.parameters import ArchitectureParameters
-from searcher.processes import Processes
 from searcher.result import Weights, WeightsRule
 from searcher.search_data import SearchData, open_search_data
 from searcher.space import FasterSegSpace
 from searcher.supernet import Supernet
 from trainer.architecture import Architecture
 from trainer.losses import OhemCrossEntropy
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+from trainer.runs.processes import Processes
+from trainer.runs.torch_device import PRECISIONS, open_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +128,7 @@ def assemble(config: SearchConfig, store: Store, processes: Processes) -> Assemb
     Raises:
         LatencyDbError: no such device, settings that make no space, data that is not what it should be.
     """
-    device = _device(config.run.torch_device)
+    device = open_device(config.run.torch_device)
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     data = open_search_data(config.data, config.schedule, config.run.seed, processes, pin_memory=device.type == "cuda")
@@ -178,15 +176,3 @@ def make_search(
 
 def _latency_term(config: LatencyConfig) -> LatencyTerm:
     return FixedFactor(config.factor) if config.target_ms is None else SteeredMultiplier(config.target_ms)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        # Each process of a machine has a GPU of its own.
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"run.torch_device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return device

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
+from trainer.runs.tables import Count, Pixels, Positive, Share, Table, Tables, Weight, merged, validated
 
 PAPER_WEIGHTS = (0.001, 0.997, 0.002)
 """(w1, w2, w3), the defaults below Eq. 3."""
 WeightRule = Literal["paper", "balanced", "none"]
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=1)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DataConfig(_Table):
+class DataConfig(Table):
     """What is searched on.
 
     Attributes:
@@ -55,7 +42,7 @@ class DataConfig(_Table):
     workers: Annotated[int, Field(ge=0)] = 2
 
 
-class LatencyConfig(_Table):
+class LatencyConfig(Table):
     """What latency, and how it counts.
 
     Attributes:
@@ -97,7 +84,7 @@ class LatencyConfig(_Table):
         return ImageSize.parse(self.image_size)
 
 
-class ScheduleConfig(_Table):
+class ScheduleConfig(Table):
     """How long, and with which steps. The defaults are the paper's (Appendix F, H), where it says.
 
     Attributes:
@@ -135,7 +122,7 @@ class ScheduleConfig(_Table):
         return self.pretrain_epochs + self.search_epochs
 
 
-class RunConfig(_Table):
+class RunConfig(Table):
     """How it runs; nothing of this but the seed and the precision changes what is searched.
 
     Attributes:
@@ -157,7 +144,7 @@ class RunConfig(_Table):
     checkpoint_minutes: Positive = 10.0
 
 
-class SearchConfig(_Table):
+class SearchConfig(Tables):
     """All of it.
 
     Attributes:
@@ -176,10 +163,6 @@ class SearchConfig(_Table):
             raise ValueError("space.num_classes is not to be set: it is the data set's number of classes")
         return self
 
-    def to_toml(self) -> str:
-        """As a file that :func:`read_config` reads; what is None is left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
 
 RESUMABLE = frozenset({("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")})
 """What a resumed search may set otherwise. Other threads may sum in another order, so figures may differ then."""
@@ -191,51 +174,8 @@ def build_config(*layers: Mapping[str, Any]) -> SearchConfig:
     Raises:
         InputError: an unknown name, or a value that makes no sense; the message names it.
     """
-    merged: dict[str, dict[str, Any]] = {}
-    for layer in layers:
-        for table, values in layer.items():
-            if not isinstance(values, Mapping):
-                raise InputError(f"{table} is no table of the configuration: write [{table}] and its settings below")
-            merged.setdefault(table, {}).update(values)
-    merged.setdefault("latency", {})
-    if not merged["latency"].get("device"):
+    tables = merged(*layers)
+    tables.setdefault("latency", {})
+    if not tables["latency"].get("device"):
         raise InputError("no device: --device SLUG says whose latency counts (`latency-db devices` lists them)")
-    try:
-        # Through JSON: it has no tuples, and neither has TOML.
-        return SearchConfig.model_validate_json(_json(merged))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal", "tuple")))
-        raise InputError(f"{place or 'the configuration'}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def _json(document: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(document)
-    except TypeError as error:
-        raise InputError(f"the configuration holds what is no number, text, list or table: {error}") from None
-
-
-def read_tables(path: Path) -> dict[str, Any]:
-    """A TOML file's tables.
-
-    Raises:
-        InputError: it cannot be read, or is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from None
-
-
-def differences(one: SearchConfig, other: SearchConfig) -> list[str]:
-    """The settings in which two configurations differ, as ``table.name``, without those of :data:`RESUMABLE`."""
-    mine, theirs = one.model_dump(), other.model_dump()
-    return [
-        f"{table}.{name}"
-        for table in mine
-        for name in sorted({*mine[table], *theirs[table]})
-        if mine[table].get(name) != theirs[table].get(name) and (table, name) not in RESUMABLE
-    ]
+    return validated(SearchConfig, tables)

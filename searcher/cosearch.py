@@ -22,10 +22,10 @@ from latency_db.relaxed import RelaxedLatency, sample_widths
 from searcher.constraint import LatencyTerm
 from searcher.draw import Draw, fixed_widths
 from searcher.parameters import ArchitectureParameters, Logits
-from searcher.processes import Processes
 from searcher.result import Role
 from searcher.supernet import Supernet
 from trainer.data import Batch
+from trainer.runs.processes import Processes
 
 Phase = Literal["pretrain", "search"]
 PRETRAIN_PASSES = ("widest", "narrowest", "random", "random")

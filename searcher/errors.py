@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from latency_db.errors import LatencyDbError
+from trainer.runs.errors import RunError
 
 
-class SearchError(LatencyDbError):
+class SearchError(RunError):
     """The search cannot go on; what it had is kept."""
-
-
-class RunFolderError(SearchError):
-    """A run's folder lacks something, holds something else, or cannot be written."""

@@ -16,8 +16,6 @@ from searcher.band import BandError, most_probable_within
 from searcher.branch_selection import choose, objective
 from searcher.config import LatencyConfig, SearchConfig
 from searcher.derive import derive
-from searcher.errors import RunFolderError
-from searcher.files import write_whole
 from searcher.history import ROLES, read_epochs
 from searcher.parameters import ArchitectureParameters, read_parameters
 from searcher.result import (
@@ -28,13 +26,14 @@ from searcher.result import (
     Role,
     SearchedData,
     SearchResult,
-    read_object,
     read_result,
     write_result,
 )
 from searcher.run_folder import STUDENT, TEACHER, RunFolder
 from searcher.space import FasterSegSpace
 from trainer.architecture import Architecture
+from trainer.runs.errors import RunFolderError
+from trainer.runs.files import read_object, write_whole
 
 FILES: dict[Role, str] = {"student": STUDENT, "teacher": TEACHER}
 Accuracy = Callable[[Architecture], float]

@@ -13,13 +13,11 @@ from torch import Tensor
 
 from latency_db.lattice import Lattice
 from searcher.assembly import Assembly
-from searcher.checkpoint import load_checkpoint, save_checkpoint
 from searcher.config import SearchConfig
 from searcher.constraint import SteeredMultiplier
 from searcher.cosearch import Losses, Phase, Step
 from searcher.derive import derive
 from searcher.errors import SearchError
-from searcher.files import write_whole
 from searcher.history import ROLES, EpochRecord, append_epoch, keep_until
 from searcher.optimizers import architecture_optimizer, weights_optimizer
 from searcher.parameters import write_json
@@ -27,6 +25,11 @@ from searcher.result import Branches, Role
 from searcher.run_folder import RunFolder
 from searcher.validate import validate
 from trainer.data import Batch
+from trainer.runs.checkpoint import load_checkpoint, save_checkpoint
+from trainer.runs.files import write_whole
+
+KIND = "search"
+"""Of its checkpoints."""
 
 
 class Listener(Protocol):
@@ -222,6 +225,7 @@ class Search:
         data, search, state = self.assembly.data, self.search, self.state
         save_checkpoint(
             self.folder.checkpoint,
+            KIND,
             {
                 "supernet": search.supernet.state_dict(),
                 "parameters": search.parameters.state_dict(),
@@ -239,7 +243,7 @@ class Search:
         """Go on where the last checkpoint was made; whether there is one."""
         if not self.folder.checkpoint.exists():
             return False
-        kept = load_checkpoint(self.folder.checkpoint, self.assembly.device)
+        kept = load_checkpoint(self.folder.checkpoint, KIND, self.assembly.device)
         if kept.get("processes") != self.assembly.processes.count:
             raise SearchError(
                 f"the search in {self.folder.path} is one by {kept.get('processes')} processes, not by "

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from latency_db.errors import InputError
 from searcher.config import SearchConfig
-from searcher.files import cannot
 from searcher.history import EpochRecord, read_epochs
-from searcher.result import SearchResult, read_object, read_result
+from searcher.result import SearchResult, read_result
 from searcher.run_folder import About, RunFolder
 from searcher.tracks import Track
 from trainer.architecture import Architecture, ArchitectureError
+from trainer.runs.files import cannot, read_object
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from latency_db.errors import LatencyDbError
 from latency_db.report.rendering import environment, ms, signed
 from searcher import pictures
 from searcher.drawing import draw_architecture
-from searcher.files import write_whole
 from searcher.history import ROLES, Role
 from searcher.past_run import PastRun, read_run
 from searcher.result import Branches, Derived, SearchResult
+from trainer.runs.files import write_whole
 
 REPORT = "report.html"
 TEMPLATE = "report.html.j2"

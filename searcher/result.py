@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from latency_db import documents
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
-from searcher._fields import Fields, finite, shortened
-from searcher.files import cannot, write_whole
+from trainer.runs.fields import Fields, finite, shortened
+from trainer.runs.files import read_object, write_whole
 
 RESULT = "result.json"
 FORMAT, VERSION = "latency-db/search-result", 1
@@ -274,20 +273,3 @@ def read_result(path: Path) -> SearchResult:
         InputError: it cannot be read, or where and why it is no result.
     """
     return SearchResult.from_json(read_object(path), str(path))
-
-
-def read_object(path: Path) -> Mapping[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        InputError: it cannot be read or holds none.
-    """
-    try:
-        document = documents.parse(path.read_bytes().decode())
-    except OSError as error:
-        raise cannot("read", path, error) from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path} is not a JSON object")
-    return document

@@ -13,13 +13,13 @@ from searcher.discrete import draw_of
 from searcher.finish import Accuracy, Conclusion, check_target, conclude, write_conclusion
 from searcher.history import EpochRecord, read_epochs
 from searcher.loop import Search, State
-from searcher.processes import Processes
 from searcher.report import write_report
 from searcher.result import Role, SearchResult
 from searcher.run_folder import About, RunFolder
 from searcher.validate import validate
 from searcher.watch import Board, ProgressLine
 from trainer.architecture import Architecture
+from trainer.runs.processes import Processes
 
 
 def run_search(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from searcher.config import DataConfig, ScheduleConfig
-from searcher.processes import Processes
 from trainer.data import Augment, Batch, Loader, SegmentationDataset, Size, loader, open_dataset, split_in_halves
 from trainer.data.errors import DataError
 from trainer.data.hashing import permutation
+from trainer.runs.processes import Processes
 
 SMALLEST = 64
 """The coarsest scale is 1/32, and zoomed operators work at half of it."""

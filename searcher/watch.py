@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
-
-import click
 
 from searcher.config import ScheduleConfig
 from searcher.cosearch import Losses
 from searcher.history import EpochRecord, branches_name
 from searcher.loop import State
+from trainer.runs.progress import StatusLine, duration
 
 
-class ProgressLine:
+class ProgressLine(StatusLine):
     """Where the search is and how long it takes yet, on standard error.
 
     One line that rewrites itself on a terminal, a line every so often elsewhere; and a line per epoch.
@@ -25,10 +23,8 @@ class ProgressLine:
     """
 
     def __init__(self, schedule: ScheduleConfig, interval_s: float | None = None) -> None:
+        super().__init__(interval_s)
         self.schedule = schedule
-        self.terminal = sys.stderr.isatty()
-        self.interval_s = interval_s if interval_s is not None else (0.5 if self.terminal else 30.0)
-        self._printed = 0.0
         self._before = time.monotonic()
         self._per_step: dict[bool, float] = {}
         self._per_validation = 0.0
@@ -40,15 +36,13 @@ class ProgressLine:
         self._before = now
         # A mean that forgets: steps grow faster or slower with the machine's other work.
         self._per_step[searching] = 0.9 * self._per_step.get(searching, took) + 0.1 * took
-        if now - self._printed < self.interval_s:
+        if not self.due:
             return
-        self._printed = now
         latency = "" if architecture is None else f", expected latency {architecture.latency_ms:.3f} ms"
-        text = (
+        self.status(
             f"epoch {state.epoch + 1}/{self.schedule.epochs} ({'search' if searching else 'pretrain'}), "
             f"step {state.step}/{state.steps}: loss {losses.segmentation:.3f}{latency}, {self._left(state)} left"
         )
-        click.echo(f"\r\x1b[K{text}" if self.terminal else text, nl=not self.terminal, err=True)
 
     def _left(self, state: State) -> str:
         # Until the first step of the search, two and a half of pretraining stand for it.
@@ -72,18 +66,11 @@ class ProgressLine:
         if miou is not None:
             parts.append(f"student mIoU {miou:.1%}, teacher {record.mean_miou('teacher') or 0:.1%}")
         parts.append(duration(record.seconds))
-        click.echo(f"{chr(13)}\x1b[K{', '.join(parts)}" if self.terminal else ", ".join(parts), err=True)
+        self.note(", ".join(parts))
         now = time.monotonic()
         if miou is not None:
             self._per_validation = now - self._before
         self._before = now
-
-
-def duration(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Board:

@@ -34,8 +34,8 @@ def compare(runs: tuple[str, ...], output: str | None, as_json: bool) -> None:
 
     compared = compare_runs([read_run(Path(run)) for run in runs])
     if output is not None:
-        from searcher.files import write_whole
         from searcher.tracks import render_collapse
+        from trainer.runs.files import write_whole
 
         write_whole(Path(output), render_collapse([one.track() for one in compared]))
     if as_json:

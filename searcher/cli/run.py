@@ -115,10 +115,11 @@ def run(
     Several processes: torchrun --nproc-per-node N -m searcher run ... --out RUN
     """
     from latency_db import spaces
-    from searcher.config import build_config, read_tables
-    from searcher.processes import processes
+    from searcher.config import build_config
     from searcher.run import run_search
     from searcher.run_folder import RunFolder
+    from trainer.runs.processes import processes
+    from trainer.runs.tables import read_tables
 
     layers = [_tables(options)]
     if space_settings:

@@ -10,7 +10,7 @@ import torch
 from latency_db.store import Store
 from searcher.assembly import Assembly, assemble
 from searcher.config import SearchConfig, build_config
-from searcher.processes import Processes
+from trainer.runs.processes import Processes
 
 TINY: dict[str, dict[str, Any]] = {
     "latency": {"device": "1080ti", "image_size": "512x1024"},

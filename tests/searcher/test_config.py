@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from latency_db.errors import InputError
-from searcher.config import build_config, differences, read_tables
+from searcher.config import RESUMABLE, build_config
+from trainer.runs.tables import differences, read_tables
 
 DEVICE = {"latency": {"device": "1080ti"}}
 
@@ -28,13 +29,13 @@ def test_a_file_says_everything_exactly(tmp_path: Path) -> None:
     path.write_text(config.to_toml(), encoding="utf-8")
     again = build_config(read_tables(path))
     assert again == config
-    assert differences(again, config) == []
+    assert differences(again, config, RESUMABLE) == []
 
 
 def test_differences_leave_out_what_may_change() -> None:
     one = build_config(DEVICE, {"run": {"threads": 1, "seed": 1}, "data": {"workers": 0}})
     other = build_config(DEVICE, {"run": {"threads": 2, "seed": 2}, "data": {"workers": 4}})
-    assert differences(one, other) == ["run.seed"]
+    assert differences(one, other, RESUMABLE) == ["run.seed"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from searcher.processes import Processes, processes
+from trainer.runs.processes import Processes, processes
 
 
 def free_port() -> int:

@@ -23,14 +23,15 @@ from latency_db.keys import ImageSize
 from latency_db.store import Store
 from latency_db.table import LatencyTable
 from searcher.assembly import make_space
-from searcher.checkpoint import load_checkpoint, save_checkpoint
 from searcher.cli import main
 from searcher.history import read_epochs, read_result
-from searcher.processes import Processes
+from searcher.loop import KIND
 from searcher.run import run_search
 from searcher.run_folder import RunFolder
 from tests.searcher.searches import TINY, tiny
 from trainer.architecture import Architecture
+from trainer.runs.checkpoint import load_checkpoint, save_checkpoint
+from trainer.runs.processes import Processes
 
 TIMES = {"seconds"}
 
@@ -50,7 +51,7 @@ def without_times(value: Any) -> Any:
 
 def found(run: RunFolder) -> dict[str, Any]:
     """Everything that a search leaves, but for how long it took."""
-    checkpoint = load_checkpoint(run.checkpoint)
+    checkpoint = load_checkpoint(run.checkpoint, KIND)
     return {
         "result": without_times(json.loads(run.result.read_text())),
         "epochs": [without_times(json.loads(line)) for line in run.epochs.read_text().splitlines()],
@@ -347,8 +348,8 @@ def test_other_latencies_or_classes_are_not_gone_on_with(unbroken: RunFolder, tm
 
 def test_a_search_of_other_processes_is_not_gone_on_with(unbroken: RunFolder, tmp_path: Path) -> None:
     run = RunFolder(shutil.copytree(unbroken.path, tmp_path / "run"))
-    kept = load_checkpoint(run.checkpoint)
-    save_checkpoint(run.checkpoint, {**kept, "processes": 2})
+    kept = load_checkpoint(run.checkpoint, KIND)
+    save_checkpoint(run.checkpoint, KIND, {**kept, "processes": 2})
     assert "2 processes" in one_line(say(tmp_path, "--resume"))
 
 

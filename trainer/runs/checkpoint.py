@@ -1,4 +1,4 @@
-"""A search's state in one file: whole or the one before, read without executing anything in it."""
+"""A run's state in one file: whole or the one before, read without executing anything in it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 
-from searcher.errors import RunFolderError
+from trainer.runs.errors import RunFolderError
 
-FORMAT, VERSION = "latency-db/search-checkpoint", 1
+VERSION = 1
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, kind: str, state: dict[str, Any]) -> None:
     """Put the state in the place of the last one, at once: whatever happens, one of the two is there.
 
     Args:
         path: the file.
+        kind: what it is the state of: one word.
         state: tensors, numbers, texts, lists and tables of them.
 
     Raises:
@@ -27,7 +28,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     fresh = path.with_name(f".{path.name}.new")
     try:
         with fresh.open("wb") as file:
-            torch.save({"format": FORMAT, "version": VERSION, **state}, file)
+            torch.save({"format": _format(kind), "version": VERSION, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -46,7 +47,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         raise
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read what :func:`save_checkpoint` wrote.
 
     Raises:
@@ -58,9 +59,13 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
         raise RunFolderError(f"{path} is damaged, or no checkpoint") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("version") != VERSION:
-        raise RunFolderError(f"{path} is no checkpoint of a search that this release reads")
+    if not isinstance(state, dict) or state.get("format") != _format(kind) or state.get("version") != VERSION:
+        raise RunFolderError(f"{path} is no {kind} checkpoint that this release reads")
     return state
+
+
+def _format(kind: str) -> str:
+    return f"latency-db/{kind}-checkpoint"
 
 
 def _os_error(error: BaseException) -> OSError | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from latency_db import documents
 from latency_db.errors import InputError
 
 
@@ -37,3 +40,20 @@ def write_whole(path: Path, content: bytes) -> None:
 def cannot(do: str, path: Path, error: OSError) -> InputError:
     """The one line about a file that cannot be read or written."""
     return InputError(f"cannot {do} {path}: {error.strerror or error}")
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        InputError: it cannot be read or holds none.
+    """
+    try:
+        document = documents.parse(path.read_bytes().decode())
+    except OSError as error:
+        raise cannot("read", path, error) from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return document

@@ -1,0 +1,1 @@
+"""Training a network from scratch, with or without a teacher."""
