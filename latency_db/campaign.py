@@ -196,10 +196,55 @@ class Campaign:
             **asdict(plan),
             **(details or {}),
         }
-        series = series or max(1, self.newest_series)
-        with self.store.running(self.target_id, kind, series=series, plan=described, environment=describe()) as run:
-            sink = StoreSink(self.store, run.id, self.report)
-            outcome = measure(self.backend, jobs, plan, sink, seed=seed, enough=enough)
-            run.reason = outcome.reason
-            run.reference_ms = None if math.isnan(outcome.reference_ms) else outcome.reference_ms
-        return run.id, outcome
+        return run_jobs(
+            self.store,
+            self.backend,
+            self.target_id,
+            kind,
+            jobs,
+            plan,
+            seed=seed,
+            series=series or max(1, self.newest_series),
+            described=described,
+            enough=enough,
+            report=self.report,
+        )
+
+
+def run_jobs(
+    store: Store,
+    backend: Backend,
+    target_id: int,
+    kind: str,
+    jobs: Sequence[Job],
+    plan: Plan,
+    *,
+    seed: int,
+    series: int,
+    described: Mapping[str, object],
+    enough: Callable[[int], bool] | None = None,
+    report: Report,
+) -> tuple[int, Outcome]:
+    """Measure jobs as one run of the database; returns the run's id and how it ended.
+
+    An interrupted run is marked so and keeps every visit it made.
+
+    Args:
+        store: where the run and its visits go.
+        backend: what measures.
+        target_id: what it measures, in the database.
+        kind: one of ``schema.RunKind``.
+        jobs: what to measure; their keys are :class:`~latency_db.recording.JobKey`.
+        plan: when to stop.
+        seed: of the order within rounds.
+        series: the run's own.
+        described: all that is to be said of the run in its row.
+        enough: as :func:`~backends.measure.measure` has it.
+        report: takes the loop's progress.
+    """
+    with store.running(target_id, kind, series=series, plan=described, environment=describe()) as run:
+        sink = StoreSink(store, run.id, report)
+        outcome = measure(backend, jobs, plan, sink, seed=seed, enough=enough)
+        run.reason = outcome.reason
+        run.reference_ms = None if math.isnan(outcome.reference_ms) else outcome.reference_ms
+    return run.id, outcome

@@ -13,7 +13,8 @@ from backends.environment import describe
 from latency_db.campaign import Campaign
 from latency_db.errors import InputError, LatencyDbError
 from latency_db.report import NetworkResult, OperatorShare, ReportData, report_json
-from latency_db.validation import Judged, Validation
+from latency_db.trial import Judged
+from latency_db.validation import Validation
 
 
 def report_data(campaign: Campaign, validation: Validation) -> ReportData:

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _seeded(build: Callable[[], nn.Module], name: str) -> Callable[[], nn.Module]:
+def seeded(build: Callable[[], nn.Module], name: str) -> Callable[[], nn.Module]:
     """``build`` with weights that depend on the name alone, and no trace left in torch's global generator."""
 
-    def seeded() -> nn.Module:
+    def drawn() -> nn.Module:
         import torch
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(zlib.crc32(name.encode()))
             return build()
 
-    return seeded
+    return drawn
 
 
 def operator_workload(space: Space, spec: OpSpec) -> Workload:
     """One operator of the space."""
     return Workload(
-        name=spec.name, build=_seeded(lambda: space.build_operator(spec), spec.name), input_shapes=spec.input_shapes
+        name=spec.name, build=seeded(lambda: space.build_operator(spec), spec.name), input_shapes=spec.input_shapes
     )
 
 
@@ -38,6 +38,6 @@ def network_workload(space: Space, architecture: Architecture, name: str, image:
     """A whole network of the space."""
     return Workload(
         name=name,
-        build=_seeded(lambda: space.build(architecture), name),
+        build=seeded(lambda: space.build(architecture), name),
         input_shapes=((batch, 3, image.height, image.width),),
     )

@@ -27,7 +27,7 @@ from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
     from latency_db.report import ReportData
-    from latency_db.validation import Judged
+    from latency_db.trial import Judged
 
 
 @click.command()
