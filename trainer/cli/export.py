@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from latency_db.cli.architecture import read_architecture
 from latency_db.cli.common import IMAGE_SIZE
-from latency_db.errors import InputError
 from latency_db.keys import ImageSize
-from trainer.architecture import Architecture
-from trainer.builtin import BUILTIN
+from trainer.cli.subject import subject_argument
 
 
 @click.command()
-@click.argument("architecture")
-@click.option("--output", "-o", required=True, type=click.Path(dir_okay=False), help="The ONNX file to write.")
+@subject_argument
+@click.option(
+    "--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The ONNX file to write."
+)
 @click.option("--image-size", "image", type=IMAGE_SIZE, default="1024x2048", show_default=True, help="Height x width.")
-def export(architecture: str, output: str, image: ImageSize) -> None:
-    """Write ARCHITECTURE, a JSON file or a built-in name, as an ONNX file with untrained weights."""
-    from backends.onnx_export import export_onnx
-    from trainer.network import Network
+def export(named: str, classes: int | None, network: str | None, output: Path, image: ImageSize) -> None:
+    """Write a network as an ONNX file for images of one size, batch norms folded.
 
-    network = Network(read_architecture(architecture, BUILTIN, Architecture.from_json)).eval()
-    data = export_onnx(network, (_image(image),))
-    try:
-        Path(output).write_bytes(data)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}") from None
-    click.echo(f"{output}: {len(data) / 1e6:.1f} MB")
+    NETWORK is the file of a trained network, the folder of a training that has ended, or, untrained, a built-in
+    architecture, a network of the zoo, the JSON file of an architecture, or package.module:factory. The file is run in
+    ONNX Runtime and compared with torch before it takes its place.
+    """
+    from trainer.export import export_checked
+    from trainer.subject import find_subject
 
-
-def _image(image: ImageSize) -> Any:
-    import numpy as np
-
-    return np.random.default_rng(0).standard_normal((1, 3, image.height, image.width), dtype=np.float32)
+    subject = find_subject(named, classes=classes, network=network)
+    done = export_checked(subject.build(), image, output)
+    click.echo(
+        f"{done.path}: {subject.name} at {image}, {done.size_bytes / 1e6:.1f} MB, "
+        f"logits {'x'.join(map(str, done.output_shape))}"
+    )
+    click.echo(f"largest difference from torch: {done.difference:.1e} of the largest logit")
+    if done.batch_norms:
+        click.echo(f"{done.batch_norms} batch norms are left in it: they do not follow a convolution directly")
+    if subject.trained is None:
+        click.echo("Its weights are random: it is untrained.")
