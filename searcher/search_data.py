@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from searcher.config import DataConfig, ScheduleConfig
 from trainer.data import Augment, Batch, Loader, SegmentationDataset, Size, loader, open_dataset, split_in_halves
+from trainer.data.crop import check_crop
 from trainer.data.errors import DataError
 from trainer.data.hashing import permutation
 from trainer.runs.processes import Processes
-
-SMALLEST = 64
-"""The coarsest scale is 1/32, and zoomed operators work at half of it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def open_search_data(
     Raises:
         DataError: the data set is not what it should be; the message says where.
     """
-    _check_crop(data, schedule)
+    check_crop(data.crop, schedule.batch_size)
     dataset = open_dataset(data.dataset, data.folder, data.split, size=data.size, count=data.count)
     weights, architecture, validation = three_parts(dataset, data.holdout, seed)
     augment = Augment(crop=Size(*data.crop), scale=data.scale)
@@ -94,15 +91,3 @@ def open_search_data(
         loader(validation, batch_size, training=False, workers=0, shard=shard),
         loader(weights, batch_size, training=False, workers=0),
     )
-
-
-def _check_crop(data: DataConfig, schedule: ScheduleConfig) -> None:
-    """Norms need more than one value per channel where maps are smallest: at 1/64, in zoomed operators."""
-    height, width = data.crop
-    if min(data.crop) < SMALLEST:
-        raise DataError(f"data.crop is {height}x{width}: at least {SMALLEST}x{SMALLEST}")
-    if schedule.batch_size * math.ceil(height / SMALLEST) * math.ceil(width / SMALLEST) < 2:
-        raise DataError(
-            f"batches of {schedule.batch_size} crops of {height}x{width} leave one value per channel at 1/{SMALLEST}: "
-            "take a larger crop or batch"
-        )

@@ -76,9 +76,7 @@ class NetworkSpec:
         kind, name = document.get("kind"), document["name"]
         if kind == "architecture":
             try:
-                return cls(
-                    kind=kind, name=name, architecture=Architecture.from_json(document.get("architecture") or {})
-                )
+                architecture = Architecture.from_json(document.get("architecture") or {})
             except ArchitectureError as error:
                 raise InputError(f"network {name}: {error}") from None
             return cls(kind=kind, name=name, architecture=architecture)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from latency_db.keys import MERGE, UPSAMPLE, ImageSize, OpSpec
-from trainer.architecture import FINEST, Architecture, Branch
+from trainer.architecture import FINEST, Architecture, Branch, Cell
 
 IMAGE = -1
 """The input of the first step."""
@@ -24,6 +24,11 @@ class Step:
     name: str
     spec: OpSpec
     inputs: tuple[int, ...]
+
+
+def cell_name(cell: Cell) -> str:
+    """The step that is this cell, of whichever branch."""
+    return f"cell_l{cell.layer}_s{cell.s}_x{cell.stride}"
 
 
 class _Planner:
@@ -71,7 +76,7 @@ class _Planner:
                 before[cell.s] = current
             chi = self.architecture.head_chi if cell.chi is None else cell.chi
             current = self.add(
-                f"cell_l{cell.layer}_s{cell.s}_x{cell.stride}",
+                cell_name(cell),
                 cell.op,
                 cell.s,
                 self.width(current),

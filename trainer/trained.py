@@ -50,7 +50,12 @@ def save_trained(path: Path, trained: Trained) -> None:
             "classes": list(trained.classes),
             "dataset": trained.dataset,
             "size": None if trained.size is None else list(trained.size),
-            "weights": trained.module.state_dict(),
+            "weights": {
+                name: value
+                for name, value in trained.module.state_dict().items()
+                # Only training uses them.
+                if not name.startswith("auxiliary_heads.")
+            },
         },
     )
 

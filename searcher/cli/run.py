@@ -11,17 +11,12 @@ import click
 
 from latency_db.cli.common import IMAGE_SIZE, Command, open_store
 from latency_db.errors import InputError
-from latency_db.keys import ImageSize
+from trainer.runs.options import setting, settings_as_tables
 
 if TYPE_CHECKING:
     from searcher.result import SearchResult
 
 RULES = ("paper", "balanced", "none")
-
-
-def _setting(*names: str, to: str, **kwargs: Any) -> Callable[[Command], Command]:
-    """An option that is a value of the configuration; None where it is not given."""
-    return click.option(*names, to.replace(".", "__"), default=None, **kwargs)
 
 
 class WeightsType(click.ParamType[Any]):
@@ -43,39 +38,37 @@ class WeightsType(click.ParamType[Any]):
 
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    _setting("--device", to="latency.device", help="Device slug, or eight or more digits of a target's key."),
-    _setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
-    _setting("--split", to="data.split", help="Images to search on.  [default: train]"),
-    _setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
+    setting("--device", to="latency.device", help="Device slug, or eight or more digits of a target's key."),
+    setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
+    setting("--split", to="data.split", help="Images to search on.  [default: train]"),
+    setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the run.  [default: runs/<time>]"),
     click.option(
         "--config", "config_file", type=click.Path(dir_okay=False), help="TOML file with settings; options win."
     ),
     click.option("--resume", is_flag=True, help="Go on with the search in --out; begin it, where there is none yet."),
-    _setting("--backend", to="latency.backend", help="Backend, where the device has several targets."),
-    _setting(
+    setting("--backend", to="latency.backend", help="Backend, where the device has several targets."),
+    setting(
         "--image-size", to="latency.image_size", type=IMAGE_SIZE, help="What the latency is of.  [default: 1024x2048]"
     ),
-    _setting("--weights", to="latency.weights", type=WeightsType(), help="w1, w2, w3 of Eq. 3.  [default: balanced]"),
-    _setting("--target-ms", to="latency.target_ms", type=float, help="Latency that the student is steered to."),
-    _setting("--latency-factor", to="latency.factor", type=float, help="λ per ms, without a target.  [default: 0.01]"),
-    _setting(
+    setting("--weights", to="latency.weights", type=WeightsType(), help="w1, w2, w3 of Eq. 3.  [default: balanced]"),
+    setting("--target-ms", to="latency.target_ms", type=float, help="Latency that the student is steered to."),
+    setting("--latency-factor", to="latency.factor", type=float, help="λ per ms, without a target.  [default: 0.01]"),
+    setting(
         "--predict-missing/--no-predict-missing",
         to="latency.predict_missing",
         help="Fill what is not stored by a model fitted to what is.",
     ),
-    _setting("--size", to="data.size", type=IMAGE_SIZE, help="Bring images to this size first."),
-    _setting("--crop", to="data.crop", type=IMAGE_SIZE, help="Of a training sample.  [default: 160x320]"),
-    _setting("--count", to="data.count", type=int, help="Take only so many images, or draw so many."),
-    _setting("--workers", to="data.workers", type=int, help="Processes that make batches ahead.  [default: 2]"),
-    _setting("--pretrain-epochs", to="schedule.pretrain_epochs", type=int, help="Of weights alone.  [default: 20]"),
-    _setting("--search-epochs", to="schedule.search_epochs", type=int, help="Of both in turn.  [default: 30]"),
-    _setting("--batch-size", to="schedule.batch_size", type=int, help="Images of a step, per process.  [default: 3]"),
-    _setting("--seed", to="run.seed", type=int, help="Of everything that is drawn.  [default: 0]"),
-    _setting(
-        "--precision", to="run.precision", type=click.Choice(["float32", "bfloat16"]), help="Of the forward pass."
-    ),
-    _setting("--threads", to="run.threads", type=int, help="Of torch on the CPU."),
+    setting("--size", to="data.size", type=IMAGE_SIZE, help="Bring images to this size first."),
+    setting("--crop", to="data.crop", type=IMAGE_SIZE, help="Of a training sample.  [default: 160x320]"),
+    setting("--count", to="data.count", type=int, help="Take only so many images, or draw so many."),
+    setting("--workers", to="data.workers", type=int, help="Processes that make batches ahead.  [default: 2]"),
+    setting("--pretrain-epochs", to="schedule.pretrain_epochs", type=int, help="Of weights alone.  [default: 20]"),
+    setting("--search-epochs", to="schedule.search_epochs", type=int, help="Of both in turn.  [default: 30]"),
+    setting("--batch-size", to="schedule.batch_size", type=int, help="Images of a step, per process.  [default: 3]"),
+    setting("--seed", to="run.seed", type=int, help="Of everything that is drawn.  [default: 0]"),
+    setting("--precision", to="run.precision", type=click.Choice(["float32", "bfloat16"]), help="Of the forward pass."),
+    setting("--threads", to="run.threads", type=int, help="Of torch on the CPU."),
     click.option(
         "--space-setting",
         "space_settings",
@@ -121,7 +114,7 @@ def run(
     from trainer.runs.processes import processes
     from trainer.runs.tables import read_tables
 
-    layers = [_tables(options)]
+    layers = [settings_as_tables(options)]
     if space_settings:
         layers.append({"space": dict(spaces.parse_settings(space_settings))})
     if config_file is not None:
@@ -148,19 +141,6 @@ def run(
             ) from None
     if result is not None:
         _print(result, folder.path)
-
-
-def _tables(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """``{"latency__device": …}`` as tables, without what is not given."""
-    tables: dict[str, dict[str, Any]] = {}
-    for key, value in options.items():
-        if value is None:
-            continue
-        table, name = key.split("__")
-        if isinstance(value, ImageSize):
-            value = str(value) if table == "latency" else [value.height, value.width]
-        tables.setdefault(table, {})[name] = value
-    return tables
 
 
 def _print(result: SearchResult, folder: Path) -> None:

@@ -7,9 +7,14 @@ import click
 from latency_db.cli.errors import OneLineErrors
 from trainer.cli.export import export
 from trainer.cli.info import info
+from trainer.cli.train import train
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+class _OneLine(OneLineErrors):
+    interrupted = "Interrupted. What was learned is kept; a training goes on with --resume and its --out."
+
+
+@click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Make networks out of architectures."""
@@ -17,3 +22,4 @@ def main(debug: bool) -> None:
 
 main.add_command(export)
 main.add_command(info)
+main.add_command(train)

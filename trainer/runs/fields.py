@@ -53,6 +53,10 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return self._document.get(key) is not None
 
+    def names(self) -> list[str]:
+        """The keys, in their order."""
+        return list(self._document)
+
     def _get(self, key: str) -> Any:
         if key not in self._document:
             raise InputError(f"{self.where}: no {key!r}")

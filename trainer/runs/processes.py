@@ -52,6 +52,11 @@ class Processes:
         dist.all_reduce(tensor)
         return float(tensor) / self.count
 
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            dist.barrier()
+
     @torch.no_grad()
     def _average(self, tensors: list[Tensor]) -> None:
         for bucket in _buckets(tensors):

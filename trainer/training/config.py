@@ -103,9 +103,12 @@ class TeacherConfig(Table):
     """Who teaches.
 
     Attributes:
+        network: a network that is trained first, with the same settings, in the folder ``teacher`` of the run; with
+            ``model``, what that file must be of (a module of one's own must be named).
         model: a trained network, a file or the folder of its training.
     """
 
+    network: str | None = None
     model: str | None = None
 
 
@@ -169,5 +172,5 @@ def build_config(*layers: Mapping[str, Any]) -> TrainConfig:
     """
     tables = merged(*layers)
     if not tables.get("network", {}).get("name"):
-        raise InputError("no network: name one, or the JSON file of an architecture, as in `trainer train student.json`")
+        raise InputError("no network: name one, or the JSON file of an architecture, as in `trainer train FILE`")
     return validated(TrainConfig, tables)

@@ -1,0 +1,153 @@
+"""``trainer train``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latency_db.cli.common import IMAGE_SIZE, Command
+from latency_db.errors import InputError
+from trainer.runs.options import setting, settings_as_tables
+
+if TYPE_CHECKING:
+    from trainer.training.result import TrainingResult
+
+
+class RatesType(click.ParamType[Any]):
+    """Downsample rates, as in 16,32."""
+
+    name = "s,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return [int(part) for part in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no list of downsample rates, as in 16,32", param, ctx)
+
+
+_OPTIONS = (
+    setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
+    setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
+    click.option("--out", type=click.Path(file_okay=False), help="Folder of the training.  [default: runs/<time>]"),
+    click.option(
+        "--config", "config_file", type=click.Path(dir_okay=False), help="TOML file with settings; options win."
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the training in --out; begin it, where there is none yet."),
+    click.option(
+        "--teacher",
+        help="Who teaches: a trained network (file or folder), or a network as NETWORK, which is trained first.",
+    ),
+    setting("--distillation", to="loss.distillation", type=float, help="Weight of Eq. 4.  [default: 1]"),
+    setting("--branches", to="network.branches", type=RatesType(), help="Keep only branches that end at these rates."),
+    setting("--chi", to="network.chi", type=int, help="Give every cell this expansion ratio."),
+    setting("--size", to="data.size", type=IMAGE_SIZE, help="Bring images to this size first."),
+    setting("--crop", to="data.crop", type=IMAGE_SIZE, help="Of a training sample.  [default: 256x512]"),
+    setting("--split", to="data.split", help="Images to train on.  [default: train]"),
+    setting("--validation-split", to="data.validation_split", help="Images to judge on.  [default: val]"),
+    setting("--count", to="data.count", type=int, help="Take only so many training images, or draw so many."),
+    setting("--validation-count", to="data.validation_count", type=int, help="The same for the images to judge on."),
+    setting("--workers", to="data.workers", type=int, help="Processes that make batches ahead.  [default: 2]"),
+    setting("--epochs", to="schedule.epochs", type=int, help="How many.  [default: 300]"),
+    setting("--batch-size", to="schedule.batch_size", type=int, help="Images of a step, per process.  [default: 8]"),
+    setting("--learning-rate", to="schedule.learning_rate", type=float, help="Of SGD.  [default: 0.01]"),
+    setting(
+        "--decay",
+        to="schedule.decay",
+        type=click.Choice(["exponential", "polynomial"]),
+        help="How the learning rate falls.  [default: exponential]",
+    ),
+    setting(
+        "--ema", to="schedule.ema", type=float, help="Decay of the moving average of the weights.  [default: 0: none]"
+    ),
+    setting("--auxiliary", to="loss.auxiliary", type=float, help="Factor of the auxiliary losses.  [default: 0]"),
+    setting("--seed", to="run.seed", type=int, help="Of everything that is drawn.  [default: 0]"),
+    setting("--precision", to="run.precision", type=click.Choice(["float32", "bfloat16"]), help="Of the forward pass."),
+    setting("--threads", to="run.threads", type=int, help="Of torch on the CPU."),
+    setting("--compile/--no-compile", to="run.compile", help="Let torch.compile make the network's kernels."),
+)
+
+
+def train_options(command: Command) -> Command:
+    """What a training can be told on the command line."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("network", required=False)
+@train_options
+def train(
+    network: str | None,
+    out: str | None,
+    config_file: str | None,
+    resume: bool,
+    teacher: str | None,
+    **options: Any,
+) -> None:
+    """Train NETWORK from scratch.
+
+    NETWORK is the JSON file of an architecture, as a search leaves them, a built-in architecture, a network of the zoo,
+    or package.module:factory, a callable that takes the number of classes and returns a torch module.
+
+    With --teacher it learns from that network, too. A teacher that is not trained yet is trained first, by the same
+    settings, in the folder teacher of the run.
+
+    What is learned is in the folder: model.pt, result.json, curves.png. Stop it at any time, however roughly; the same
+    command with --resume goes on where it was. Settings that have no option stand in the file that --config names, as
+    config.toml in the folder of a training shows them.
+
+    Several processes: torchrun --nproc-per-node N -m trainer train NETWORK ... --out RUN
+    """
+    from trainer.runs.processes import processes
+    from trainer.runs.tables import read_tables
+    from trainer.training.config import build_config
+    from trainer.training.folder import TrainFolder
+    from trainer.training.run import run_training
+
+    layers = [settings_as_tables(options)]
+    if network is not None:
+        layers.append({"network": {"name": network}})
+    if teacher is not None:
+        layers.append({"teacher": {"model" if _is_trained(Path(teacher)) else "network": teacher}})
+    if config_file is not None:
+        layers.insert(0, read_tables(Path(config_file)))
+    if resume and out is None:
+        raise InputError("--resume goes on with the training in a folder: name it with --out")
+    folder = TrainFolder(out if out is not None else Path("runs") / time.strftime("train-%Y-%m-%d-%H%M%S"))
+    if resume and folder.config.exists():
+        layers.insert(0, read_tables(folder.config))
+    config = build_config(*layers)
+    with processes() as group:
+        if group.first:
+            again = "" if out is not None else f"; --resume --out {folder.path} goes on after a stop"
+            click.echo(f"training in {folder.path}{again}", err=True)
+        if out is None and group.count > 1:
+            raise InputError("several processes need one folder: name it with --out")
+        try:
+            result = run_training(config, folder, group, resume=resume)
+        except OSError as error:
+            # Every file has its own message but those that libraries write.
+            raise InputError(
+                f"{error.filename or folder.path}: {error.strerror or error}; the last checkpoint is intact "
+                f"(--resume --out {folder.path} goes on from it)"
+            ) from None
+    if result is not None:
+        _print(result, folder.model)
+
+
+def _is_trained(path: Path) -> bool:
+    """Whether a path is of a trained network, and not of an architecture."""
+    return path.is_dir() or path.suffix == ".pt"
+
+
+def _print(result: TrainingResult, model: Path) -> None:
+    by = "" if result.teacher is None else f" taught by {result.teacher}"
+    click.echo(f"{result.network}{by}: mIoU {result.miou:.2%} on {result.validation_images} images of {result.dataset}")
+    click.echo(str(model))

@@ -1,0 +1,133 @@
+"""A training from its configuration to its result, in a folder; with a teacher to train, that one first."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import ExitStack
+from pathlib import Path
+
+from trainer.accuracy import measure_accuracy
+from trainer.runs.files import write_whole
+from trainer.runs.processes import Processes
+from trainer.trained import Trained, save_trained
+from trainer.training.assembly import Assembly, assemble, resolve
+from trainer.training.config import NetworkConfig, TeacherConfig, TrainConfig
+from trainer.training.curves import render_curves
+from trainer.training.folder import TrainFolder
+from trainer.training.loop import Training
+from trainer.training.record import read_epochs
+from trainer.training.result import TrainingResult, read_result
+from trainer.training.watch import Board, ProgressLine
+
+
+def run_training(
+    config: TrainConfig, folder: TrainFolder, processes: Processes, *, resume: bool = False
+) -> TrainingResult | None:
+    """Train, or go on with a training, to its end; its teacher before it, where that is to be trained.
+
+    Args:
+        config: what is trained, and how.
+        folder: where to; made if it is not there.
+        processes: this one and those beside it.
+        resume: go on with what is in the folder.
+
+    Returns:
+        What came of it; None in all processes but the first.
+
+    Raises:
+        LatencyDbError: anything that stands in the way, in one line. What the folder holds goes on with ``resume``.
+    """
+    if not processes.first:
+        return _train(_taught(config, folder, processes, resume=resume), folder, processes, "")
+    with folder.lock():
+        folder.check(config, resume=resume)
+        taught = _taught(config, folder, processes, resume=resume)
+        return _train(taught, folder, processes, "student" if taught is not config else "", noted=config)
+
+
+def _taught(config: TrainConfig, folder: TrainFolder, processes: Processes, *, resume: bool) -> TrainConfig:
+    """The configuration with a teacher that is trained; trains it now where that is asked for."""
+    teacher = config.teacher
+    if teacher.network is None or teacher.model is not None:
+        return config
+    # A student that cannot be trained should not show after its teacher's night.
+    resolve(config.network)
+    own = config.model_copy(
+        update={
+            "network": NetworkConfig(name=teacher.network),
+            "teacher": TeacherConfig(),
+        }
+    )
+    theirs = TrainFolder(folder.teacher)
+    if processes.first:
+        with theirs.lock():
+            theirs.check(own, resume=resume)
+            _train(own, theirs, processes, "teacher")
+    else:
+        _train(own, theirs, processes, "teacher")
+    processes.wait()
+    return config.model_copy(update={"teacher": teacher.model_copy(update={"model": str(folder.teacher)})})
+
+
+def _train(
+    config: TrainConfig, folder: TrainFolder, processes: Processes, what: str, noted: TrainConfig | None = None
+) -> TrainingResult | None:
+    """One network. ``noted`` is what the folder keeps as its configuration."""
+    # Asked by all processes before any of them can change the answer: either all train, or none.
+    ended = folder.result.exists() and folder.model.exists()
+    # All that can be wrong from outside shows here, before anything is written.
+    assembly = assemble(config, processes)
+    if not processes.first:
+        if ended:
+            return None
+        training = Training(assembly, folder)
+        training.run()
+        _judge(assembly)
+        return None
+    folder.begin(noted or config, assembly.spec, assembly.classes)
+    if ended:
+        return read_result(folder.result)
+    with ExitStack() as stack:
+        training = Training(assembly, folder)
+        board = Board(folder.tensorboard, training.state.number + 1)
+        stack.callback(board.close)
+        training.listeners = (ProgressLine(config.schedule, what), board)
+        training.run()
+    return _conclude(assembly, training, folder)
+
+
+def _judge(assembly: Assembly) -> list[float | None]:
+    """IoU of each class. Every process takes part: each judges on its share of the images."""
+    metric = measure_accuracy(assembly.judged, assembly.validation, len(assembly.classes), assembly.device)
+    return metric.per_class()
+
+
+def _conclude(assembly: Assembly, training: Training, folder: TrainFolder) -> TrainingResult:
+    config = assembly.config
+    iou = _judge(assembly)
+    known = [one for one in iou if one is not None]
+    result = TrainingResult(
+        network=assembly.spec.name,
+        teacher=None if config.teacher.model is None else config.teacher.network or Path(config.teacher.model).name,
+        dataset=config.data.dataset,
+        miou=sum(known) / len(known) if known else 0.0,
+        iou=dict(zip(assembly.classes, iou, strict=True)),
+        validation_images=len(assembly.validation.dataset),
+        epochs=config.schedule.epochs,
+        seconds=training.state.seconds,
+    )
+    save_trained(
+        folder.model,
+        Trained(
+            spec=assembly.spec,
+            classes=assembly.classes,
+            module=assembly.judged,
+            dataset=config.data.dataset,
+            size=config.data.size,
+        ),
+    )
+    if importlib.util.find_spec("matplotlib") is not None:
+        write_whole(folder.curves, render_curves({assembly.spec.name: read_epochs(folder.epochs)}))
+    # Last: a folder that has a result has everything.
+    result.save(folder.result)
+    return result
