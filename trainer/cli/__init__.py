@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from latency_db.cli.errors import OneLineErrors
+from trainer.cli.eval import evaluate
 from trainer.cli.export import export
 from trainer.cli.info import info
 from trainer.cli.train import train
@@ -20,6 +21,7 @@ def main(debug: bool) -> None:
     """Make networks out of architectures."""
 
 
+main.add_command(evaluate)
 main.add_command(export)
 main.add_command(info)
 main.add_command(train)
