@@ -87,7 +87,7 @@ class Xception39(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """3×3 convolution to 128 channels, weighted by a sigmoid of their means (Fig. 2b)."""
+    """Channels weighted by a sigmoid of their means (Fig. 2b), after a 3×3 convolution, as in the repository."""
 
     def __init__(self, c_in: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _BiSeNet(Supervised):
     """What both have in common; the batch norms of the attentions see one pixel: train on batches of two or more."""
 
     auxiliary_weights: ClassVar[tuple[float, ...]] = (1.0, 1.0)
-    """On the context path at 1/16 and 1/8: α = 1 (section 3.3 of the paper)."""
+    """On the context path at 1/16 and 1/8: the paper's α = 1."""
 
     def __init__(
         self, backbone: ResNet18 | Xception39, num_classes: int, *, auxiliary_width: int, auxiliary: bool

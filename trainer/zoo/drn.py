@@ -2,7 +2,7 @@
 
 Yu, Koltun and Funkhouser, "Dilated Residual Networks", CVPR 2017. The paper's text defines DRN-A, -B and -C; DRN-D is
 the simpler form of DRN-C that its authors published with it (repository ``fyu/drn``): a level that is one block in
-DRN-C is one convolution, and the two that remove the gridding artefacts (section 4) have no shortcuts.
+DRN-C is one convolution, and the two levels that remove gridding artefacts have no shortcuts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainer.zoo._blocks import basic_blocks, conv, conv_relu, refuse_auxiliary
 
 
 class DrnD22(nn.Module):
-    """DRN-D-22 with a classifier for every position (section 6 of the paper).
+    """DRN-D-22 with a classifier for every position.
 
     (N, 3, H, W) → logits (N, num_classes, H, W): computed at 1/8 and upsampled eightfold inside, as the original does.
     The original upsamples by a transposed convolution with fixed bilinear weights; away from the border this is the

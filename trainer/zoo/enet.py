@@ -170,9 +170,9 @@ def _section() -> nn.Sequential:
 class ENet(nn.Module):
     """ENet (Table 1): (N, 3, H, W) → logits (N, num_classes, H, W); the last transposed convolution emits full size.
 
-    What the text leaves open, and what stands here: that last kernel is 3×3, as all of its kind are said to be (a
-    published implementation has 2×2); the branch of a bottleneck that changes the width is a quarter of the width
-    that goes out; odd maps are rounded up when halved. Convolutions have no bias (section 4).
+    What the text leaves open, and what stands here: that last kernel is 3×3, as all of its kind are said to be;
+    the branch of a bottleneck that changes the width is a quarter of the width
+    that goes out; odd maps are rounded up when halved. No convolution before a norm has a bias.
     """
 
     def __init__(self, num_classes: int, *, auxiliary: bool = False) -> None:

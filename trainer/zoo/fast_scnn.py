@@ -55,7 +55,7 @@ class FastScnn(Supervised):
     """
 
     auxiliary_weights: ClassVar[tuple[float, ...]] = (0.4, 0.4)
-    """After "learning to downsample" and after the global feature extractor (section 4.1)."""
+    """After "learning to downsample" and after the global feature extractor."""
 
     def __init__(self, num_classes: int, *, auxiliary: bool = False) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from latency_db.operators.topology import resize
 from trainer.zoo._blocks import Supervised, conv, conv_norm, conv_relu, pool_to_bins
 
 GRIDS = (1, 2, 3, 6)
-"""Pyramid pooling's grids; here they are resized and added, without convolutions (section 4.2 of the paper)."""
+"""Pyramid pooling's grids; here they are resized and added, without convolutions."""
 
 
 class Bottleneck(nn.Module):
@@ -45,7 +45,7 @@ def bottlenecks(c_in: int, inner: int, times: int, *, dilation: int = 1) -> list
 
 
 class CascadeFeatureFusion(nn.Module):
-    """Fuse a coarse map with one of twice its size (Fig. 3): → (N, 128, H, W), and the upsampled coarse map."""
+    """Fuse a coarse map with one of twice its size: → (N, 128, H, W), and the upsampled coarse map."""
 
     def __init__(self, c_coarse: int, c_fine: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class CascadeFeatureFusion(nn.Module):
 class ICNet(Supervised):
     """ICNet (Fig. 2): (N, 3, H, W) → logits (N, num_classes, H, W).
 
-    Computed at 1/4 and upsampled fourfold inside, as the layers do that the authors time. The image at 1/4 shares its
+    Computed at 1/4 and upsampled fourfold inside, as the authors' layers for testing do. The image at 1/4 shares its
     first layers with that at 1/2: they are run once, at 1/2, and their map is halved.
 
     Pyramid pooling's windows are written out for 1025×2049 in the authors' layers; :func:`pool_to_bins` has the same
@@ -69,7 +69,7 @@ class ICNet(Supervised):
     """
 
     auxiliary_weights: ClassVar[tuple[float, ...]] = (0.16, 0.4)
-    """For the branches of 1/4 and 1/2 (cascade label guidance, section 4.3).
+    """For the branches of 1/4 and 1/2 (cascade label guidance).
 
     The weights are those of public reproductions; they were not checked against the paper's text.
     """

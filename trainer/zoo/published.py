@@ -116,7 +116,7 @@ PUBLISHED: dict[str, Published] = {
         parameters_m=4.4,
         gmacs=28.2,
         image=(1024, 2048),
-        source="Chen et al., 2020, Table 3: 4.4 M parameters, 28.2 GFLOPs, taken as multiply-adds",
+        source="Chen et al., 2020, Table 3: 4.4 M parameters, 28.2 GFLOPs: multiply-adds, by the layers of its Table 7",
         results=(_cityscapes(1024, 2048, 163.9, 73.1, 71.5), _camvid(398.1, 71.1), _bdd(318.0, 55.1)),
     ),
 }
