@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from backends.measure import Outcome, Plan
 from backends.samples import estimate
@@ -15,6 +16,9 @@ from latency_db.predict import predict
 from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS
 from latency_db.space import Architecture
 from latency_db.trial import Judged, Trial
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WHAT = "bench"
 
@@ -56,6 +60,13 @@ class _Bench(Trial):
         predicted = predict(network.decomposition, self.estimates(), Calibration.identity(), 1.0)
         return max(measured.rel_ci, predicted.rel_ci) <= self.plan.rel_ci
 
+    def run_instead(self, modules: Mapping[str, Callable[[], nn.Module]]) -> None:
+        """Run these modules, by the networks' names, in the place of ones with random weights."""
+        for network in self.judged:
+            if self.name(network) in modules:
+                job = self.networks[network.id]
+                job.workload = replace(job.workload, build=modules[self.name(network)])
+
     def resume(self, mine: Mapping[str, object]) -> int:
         """Take over visits of runs like this one that were cut short; returns how many."""
         begun = interrupted_visits(self.campaign.store, self.campaign.target_id, mine)
@@ -73,6 +84,7 @@ def bench(
     plan: Plan,
     named: Mapping[str, Architecture],
     *,
+    modules: Mapping[str, Callable[[], nn.Module]] | None = None,
     stored: bool = False,
     calibration_networks: int = DEFAULT_CALIBRATION_NETWORKS,
     remeasure: bool = False,
@@ -87,6 +99,7 @@ def bench(
         campaign: the space, the target, the database.
         plan: when to stop; ``rel_ci`` is for the networks and for their predictions.
         named: the networks, by what they are called.
+        modules: what builds them, in eval mode, where not random weights are to run but others.
         stored: predict from operators and calibration of the database, and measure the networks alone.
         calibration_networks: how many other networks to fit the calibration to; 0: predict the plain sum.
         remeasure: do not go on with a run of the same networks that was cut short.
@@ -98,6 +111,7 @@ def bench(
     """
     trial = _Bench(campaign, plan, seed, stored, calibration_networks, dict(named), always=False)
     trial.prepare(0)
+    trial.run_instead(modules or {})
     mine = {"what": WHAT, "benched": sorted(network.id for network in trial.judged), "stored": stored}
     kept = 0 if remeasure else trial.resume(mine)
     run_id, outcome = campaign.run(
