@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -56,6 +57,9 @@ def load_checkpoint(path: Path, kind: str, device: torch.device | str = "cpu") -
     try:
         state = torch.load(path, map_location=device, weights_only=True, mmap=True)
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            # What there is of a file that was cut short cannot be mapped into memory.
+            raise RunFolderError(f"{path} is damaged, or no checkpoint") from None
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
         raise RunFolderError(f"{path} is damaged, or no checkpoint") from None

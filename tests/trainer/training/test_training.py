@@ -1,0 +1,391 @@
+"""A whole training: what it leaves, that it goes on exactly after a kill, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from torch import nn
+
+from tests.trainer.training.trainings import TINY, Own, tiny, trained, write_architecture
+from trainer.accuracy import measure_accuracy
+from trainer.cli import main
+from trainer.data import Batch, loader, open_dataset
+from trainer.runs.checkpoint import load_checkpoint
+from trainer.runs.processes import Processes
+from trainer.trained import load_trained
+from trainer.training.assembly import assemble
+from trainer.training.folder import TrainFolder
+from trainer.training.loop import KIND, Training
+from trainer.training.objective import Objective, Terms
+from trainer.training.record import read_epochs
+from trainer.training.result import read_result
+
+OWN = "tests.trainer.training.trainings:Own"
+
+
+def left(run: TrainFolder) -> dict[str, Any]:
+    """Everything that a training leaves, but for how long it took."""
+
+    def digests(weights: dict[str, torch.Tensor]) -> dict[str, str]:
+        return {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in weights.items()}
+
+    result = json.loads(run.result.read_text())
+    epochs = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    for one in (result, *epochs):
+        del one["seconds"]
+    kept = load_checkpoint(run.checkpoint, KIND)
+    return {
+        "result": result,
+        "epochs": epochs,
+        "network": digests(kept["network"]),
+        "averaged": digests(kept["averaged"]),
+        "model": digests(load_checkpoint(run.model, "network")["weights"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_architecture(tmp_path_factory.mktemp("net") / "student.json")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, student: Path) -> TrainFolder:
+    folder = tmp_path_factory.mktemp("teacher")
+    return trained(folder / "run", str(write_architecture(folder / "teacher.json", chi=4)), loss={"auxiliary": 1.0})
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, student: Path, teacher: TrainFolder) -> TrainFolder:
+    return taught(tmp_path_factory.mktemp("unbroken") / "run", student, teacher)
+
+
+def taught(folder: Path, student: Path, teacher: TrainFolder, resume: bool = False) -> TrainFolder:
+    return trained(folder, str(student), resume=resume, teacher={"model": str(teacher.path)})
+
+
+def test_a_training_leaves_a_network_that_is_as_good_as_it_says(unbroken: TrainFolder) -> None:
+    found = load_trained(unbroken.path)
+    images = open_dataset("synthetic", None, "val", size=(64, 128), count=2)
+    again = measure_accuracy(found.module, loader(images, 2, training=False, workers=0), 10)
+    result = read_result(unbroken.result)
+    assert result.miou == pytest.approx(again.value(), abs=1e-12)
+    assert list(result.iou) == list(images.classes)
+    assert result.teacher == "run"
+    assert unbroken.curves.read_bytes()[:4] == b"\x89PNG"
+    assert list(unbroken.tensorboard.iterdir())
+    assert not any(name.startswith("auxiliary") for name in found.module.state_dict())
+
+
+def test_the_last_epoch_s_accuracy_is_the_result_s(unbroken: TrainFolder) -> None:
+    assert read_epochs(unbroken.epochs)[-1].miou == read_result(unbroken.result).miou
+
+
+def test_each_part_of_the_loss_is_noted(unbroken: TrainFolder, teacher: TrainFolder) -> None:
+    for record in read_epochs(unbroken.epochs):
+        assert record.auxiliary is None and record.distillation is not None
+        assert record.loss == pytest.approx(record.segmentation + record.distillation)
+    for record in read_epochs(teacher.epochs):
+        assert record.distillation is None and record.auxiliary is not None
+        assert record.loss == pytest.approx(record.segmentation + record.auxiliary)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the training may catch it."""
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_a_training_that_stops_anywhere_goes_on_exactly(
+    unbroken: TrainFolder,
+    student: Path,
+    teacher: TrainFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    original, calls = Training._step, []
+
+    def stops(self: Training, batch: Batch) -> None:
+        calls.append(batch)
+        if len(calls) > step:
+            raise Killed
+        original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_step", stops)
+        with pytest.raises(Killed):
+            taught(tmp_path / "run", student, teacher)
+    assert left(taught(tmp_path / "run", student, teacher, resume=True)) == left(unbroken)
+
+
+def test_what_drops_out_is_the_same_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained(tmp_path / "whole", OWN)
+    original, calls = Training._step, []
+
+    def stops(self: Training, batch: Batch) -> None:
+        calls.append(batch)
+        if len(calls) > 2:
+            raise Killed
+        original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_step", stops)
+        with pytest.raises(Killed):
+            trained(tmp_path / "run", OWN)
+    torch.manual_seed(99)
+    assert left(trained(tmp_path / "run", OWN, resume=True)) == left(whole)
+
+
+def test_an_ended_training_is_not_done_again(unbroken: TrainFolder, student: Path, teacher: TrainFolder) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (unbroken.model, unbroken.result, unbroken.checkpoint)}
+    taught(unbroken.path, student, teacher, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_teacher_that_is_no_file_of_weights_is_trained_first(tmp_path: Path, student: Path) -> None:
+    own = write_architecture(tmp_path / "big.json", chi=3)
+    run = trained(tmp_path / "run", str(student), teacher={"network": str(own)})
+    result = read_result(run.result)
+    assert result.teacher == str(own)
+    theirs = TrainFolder(run.teacher)
+    assert read_result(theirs.result).network == "big"
+    # As if it had been trained by itself.
+    alone = trained(tmp_path / "alone", str(own))
+    assert left(theirs)["model"] == left(alone)["model"]
+    by_hand = trained(tmp_path / "by_hand", str(student), teacher={"model": str(alone.path)})
+    assert left(by_hand)["model"] == left(run)["model"]
+
+
+def test_the_average_is_of_all_steps() -> None:
+    """One weight, known gradients: w falls by η a step, and the average follows by its decay."""
+    config = tiny(OWN, schedule={"ema": 0.5})
+    assembly = assemble(config, Processes())
+    assert assembly.averaged is not None
+    weight = assembly.network.layer.bias
+    first = weight.detach().clone()
+    assembly.averaged.update_parameters(assembly.network)
+    with torch.no_grad():
+        weight += 1.0
+    assembly.averaged.update_parameters(assembly.network)
+    assert torch.allclose(assembly.judged.layer.bias, first + 0.5)
+
+
+def test_the_objective_adds_its_parts() -> None:
+    class Aux(nn.Module):
+        auxiliary_weights = (0.25, 0.5)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 1)
+            self.auxiliary_heads = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.layer(image)
+
+        def with_auxiliary(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+            logits = self.layer(image)
+            return logits, tuple(head(logits) for head in self.auxiliary_heads)
+
+    torch.manual_seed(0)
+    network, teacher = Aux(), nn.Conv2d(3, 4, 1)
+    batch = Batch(torch.randn(2, 3, 8, 8), torch.randint(0, 4, (2, 8, 8)))
+    config = tiny(OWN, loss={"auxiliary": 0.4, "distillation": 2.0}).loss
+    terms = Objective(network, config, teacher)(batch)
+    assert isinstance(terms, Terms)
+    assert terms.auxiliary is not None and terms.distillation is not None
+    logits, others = network.with_auxiliary(batch.image)
+    criterion = Objective(network, config, teacher).criterion
+    expected = 0.25 * criterion(others[0], batch.label) + 0.5 * criterion(others[1], batch.label)
+    assert torch.isclose(terms.auxiliary, expected)
+    assert torch.isclose(terms.segmentation, criterion(logits, batch.label))
+    assert torch.isclose(terms.total, terms.segmentation + 0.4 * terms.auxiliary + 2 * terms.distillation)
+
+
+# What goes wrong.
+
+
+def say(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["train", *arguments])
+
+
+def one_line(result: Result) -> str:
+    assert result.exit_code != 0, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(("training in", "epoch"))]
+    assert lines and lines[0].startswith("Error: "), result.stderr
+    assert len(lines) <= 2, result.stderr  # The error, and at most a hint.
+    return " ".join(lines)
+
+
+def quick(*more: str) -> list[str]:
+    return [
+        *("--size", "64x128", "--crop", "64x64", "--count", "4", "--validation-count", "2", "--workers", "0"),
+        *("--epochs", "1", "--batch-size", "2", "--threads", "1"),
+        *more,
+    ]
+
+
+def test_the_command_trains_and_says_how_well(student: Path, tmp_path: Path) -> None:
+    done = say(str(student), *quick("--out", str(tmp_path / "run")))
+    assert done.exit_code == 0, done.output
+    result = read_result(tmp_path / "run" / "result.json")
+    assert f"student: mIoU {result.miou:.2%} on 2 images of synthetic" in done.stdout
+    assert "is not empty" in one_line(say(str(student), *quick("--out", str(tmp_path / "run"))))
+
+
+def test_a_truncated_checkpoint_is_one_line(unbroken: TrainFolder, student: Path, teacher: TrainFolder) -> None:
+    run = TrainFolder(unbroken.path.with_name("cut"))
+    run.path.mkdir()
+    for name in ("config.toml", "run.json", "epochs.jsonl"):
+        (run.path / name).write_bytes((unbroken.path / name).read_bytes())
+    run.checkpoint.write_bytes(unbroken.checkpoint.read_bytes()[:5000])
+    assert "is damaged" in one_line(say("--resume", "--out", str(run.path)))
+    assert run.checkpoint.stat().st_size == 5000
+
+
+def test_a_truncated_teacher_is_one_line(teacher: TrainFolder, student: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(teacher.model.read_bytes()[:5000])
+    arguments = quick("--teacher", str(tmp_path / "model.pt"), "--out", str(tmp_path / "run"))
+    assert "is damaged" in one_line(say(str(student), *arguments))
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def labelled(folder: Path, classes: tuple[str, ...] | None, largest: int) -> Path:
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (folder / kind / split).mkdir(parents=True)
+        for index in range(4):
+            pixels = rng.integers(0, 255, (64, 128, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / split / f"{index}.png")
+            label = rng.integers(0, largest + 1, (64, 128), dtype=np.uint8)
+            Image.fromarray(label).save(folder / "masks" / split / f"{index}.png")
+    if classes is not None:
+        (folder / "classes.txt").write_text("\n".join(classes) + "\n")
+    return folder
+
+
+def own_data(folder: Path) -> list[str]:
+    return quick("--dataset", "folder", "--data", str(folder))
+
+
+def test_a_folder_of_images_and_masks_trains(tmp_path: Path, student: Path) -> None:
+    data = labelled(tmp_path / "data", ("sky", "ground"), 1)
+    done = say(str(student), *own_data(data), "--out", str(tmp_path / "run"))
+    assert done.exit_code == 0, done.output
+    assert load_trained(tmp_path / "run").classes == ("sky", "ground")
+
+
+def test_a_label_out_of_range_is_one_line(tmp_path: Path, student: Path) -> None:
+    data = labelled(tmp_path / "data", ("sky", "ground"), 5)
+    said = one_line(say(str(student), *own_data(data), "--out", str(tmp_path / "run")))
+    assert ".png" in said and "class indices 0 to 1" in said
+
+
+def test_a_missing_class_list_is_one_line(tmp_path: Path, student: Path) -> None:
+    said = one_line(say(str(student), *own_data(labelled(tmp_path / "data", None, 1)), "--out", str(tmp_path / "run")))
+    assert "classes" in said
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_a_teacher_of_other_classes_is_one_line(tmp_path: Path, student: Path, teacher: TrainFolder) -> None:
+    data = labelled(tmp_path / "data", ("sky", "ground"), 1)
+    arguments = [*own_data(data), "--teacher", str(teacher.path), "--out", str(tmp_path / "run")]
+    said = one_line(say(str(student), *arguments))
+    assert "10 classes" in said and "2 classes (sky, ground)" in said
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_its_checkpoint(tmp_path: Path, student: Path) -> None:
+    arguments = quick("--learning-rate", "1e30", "--out", str(tmp_path / "run"), "--epochs", "4")
+    assert "diverged" in one_line(say(str(student), *arguments))
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt", KIND)
+
+
+def test_a_network_without_auxiliary_heads_says_so(tmp_path: Path) -> None:
+    said = one_line(say(OWN, *quick("--auxiliary", "1", "--out", str(tmp_path / "run"))))
+    assert "has no auxiliary heads" in said
+
+
+def test_a_changed_network_is_not_gone_on_with(tmp_path: Path) -> None:
+    file = write_architecture(tmp_path / "net.json")
+    say(str(file), *quick("--out", str(tmp_path / "run")))
+    write_architecture(file, chi=3)
+    assert "the network changed" in one_line(say("--resume", "--out", str(tmp_path / "run")))
+
+
+def test_other_settings_are_named(tmp_path: Path, student: Path) -> None:
+    say(str(student), *quick("--out", str(tmp_path / "run")))
+    said = one_line(say("--resume", "--out", str(tmp_path / "run"), "--seed", "7", "--learning-rate", "0.5"))
+    assert "run.seed" in said and "schedule.learning_rate" in said
+
+
+def test_a_module_of_one_s_own_is_not_imported_because_a_file_says_so(tmp_path: Path) -> None:
+    done = say(OWN, *quick("--out", str(tmp_path / "run")))
+    assert done.exit_code == 0, done.output
+    from latency_db.errors import InputError
+    from trainer.networks import find_network
+
+    with pytest.raises(InputError, match="--network tests"):
+        load_trained(tmp_path / "run")
+    assert isinstance(load_trained(tmp_path / "run", network=find_network(OWN)).module, Own)
+
+
+@pytest.mark.parametrize("named", ["nosuch", "no.such.module:Net", "trainer.networks:NoSuch", "builtins:range"])
+def test_a_network_that_is_none_is_one_line(named: str, tmp_path: Path) -> None:
+    said = one_line(say(named, *quick("--out", str(tmp_path / "run"))))
+    assert named.split(":")[0] in said
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, student: Path) -> None:
+    folder = tmp_path / "run"
+    assert say(str(student), *quick("--out", str(folder))).exit_code == 0
+    whole = (folder / "checkpoint.pt").stat().st_size
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({whole // 2},) * 2); "
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "from trainer.cli import main; main()"
+    )
+    other = tmp_path / "other"
+    command = [sys.executable, "-c", code, "train", str(student), *quick("--out", str(other))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env={**os.environ}, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "cannot write" in done.stderr and "make room" in done.stderr
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != whole // 2
+    # With room again it goes on.
+    assert (
+        say("--resume", "--out", str(other)).exit_code == 0
+        or say(str(student), *quick("--resume", "--out", str(other))).exit_code == 0
+    )
+
+
+@pytest.mark.alone
+def test_two_processes_train_one_network(tmp_path: Path, student: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trainer"),
+        *("train", str(student), *quick("--out", str(tmp_path / "run"), "--teacher", str(student))),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=250, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = read_result(tmp_path / "run" / "result.json")
+    found = load_trained(tmp_path / "run")
+    images = open_dataset("synthetic", None, "val", size=(64, 128), count=2)
+    again = measure_accuracy(found.module, loader(images, 2, training=False, workers=0), 10)
+    assert result.miou == pytest.approx(again.value(), abs=1e-9)
+
+
+def test_settings_survive_the_file(unbroken: TrainFolder, student: Path, teacher: TrainFolder) -> None:
+    assert unbroken.read_config() == tiny(str(student), teacher={"model": str(teacher.path)})
+    assert TINY["schedule"]["epochs"] == unbroken.read_config().schedule.epochs

@@ -1,0 +1,74 @@
+"""Trainings small enough for a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trainer.architecture import Architecture, Branch, Cell
+from trainer.runs.processes import Processes
+from trainer.training.config import TrainConfig, build_config
+from trainer.training.folder import TrainFolder
+from trainer.training.run import run_training
+
+
+def architecture(chi: int = 2) -> Architecture:
+    """Two branches, two cells that are not shared."""
+    first = Cell(layer=0, s=8, stride=1, op="conv", chi=chi)
+    return Architecture(
+        branches=(
+            Branch(cells=(first, Cell(layer=1, s=8, stride=1, op="conv", chi=None))),
+            Branch(
+                cells=(
+                    first,
+                    Cell(layer=1, s=8, stride=2, op="zoomed_conv", chi=chi),
+                    Cell(layer=2, s=16, stride=1, op="conv", chi=None),
+                )
+            ),
+        ),
+        stem_widths=(8, 8, 16),
+        head_chi=2,
+        num_classes=10,
+    )
+
+
+def write_architecture(path: Path, chi: int = 2) -> Path:
+    """As a search leaves it."""
+    path.write_text(json.dumps(architecture(chi).to_json()), encoding="utf-8")
+    return path
+
+
+TINY: dict[str, Any] = {
+    "data": {"size": [64, 128], "crop": [64, 64], "count": 8, "validation_count": 2, "workers": 0},
+    "schedule": {"epochs": 2, "batch_size": 2, "ema": 0.5},
+    # Every step is kept: what a kill leaves is the step before it.
+    "run": {"seed": 3, "threads": 1, "checkpoint_minutes": 1e-9},
+}
+
+
+def tiny(named: str, **changes: Any) -> TrainConfig:
+    """Settings with others in some tables."""
+    return build_config(TINY, {"network": {"name": named}}, changes)
+
+
+def trained(folder: Path, named: str, *, resume: bool = False, **changes: Any) -> TrainFolder:
+    """Train in a folder."""
+    run = TrainFolder(folder)
+    run_training(tiny(named, **changes), run, Processes(), resume=resume)
+    return run
+
+
+class Own(nn.Module):
+    """A user's module: one convolution and what drops out."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, num_classes, 8, stride=8)
+        self.drop = nn.Dropout2d(0.5)
+
+    def forward(self, image: Any) -> Any:
+        """(N, 3, H, W) → (N, classes, H/8, W/8)."""
+        return self.layer(self.drop(image))
