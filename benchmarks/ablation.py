@@ -107,7 +107,11 @@ def main() -> None:
         runs = [
             Run(store, run)
             for run in store.runs()
-            if run.kind == "validate" and run.status == "completed" and not run.plan["stored"]
+            # A bench of one network is no comparison.
+            if run.kind == "validate"
+            and run.status == "completed"
+            and not run.plan["stored"]
+            and "what" not in run.plan
         ]
     if not runs:
         parser.error("the database has no validation run made without --stored")
