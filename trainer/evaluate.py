@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from random import Random
 
 import torch
-from PIL import Image
 
 from latency_db.errors import InputError
 from trainer.accuracy import measure_accuracy
@@ -16,6 +15,7 @@ from trainer.data.dataset import SegmentationDataset
 from trainer.data.errors import DataError
 from trainer.data.files import PairedFiles
 from trainer.data.sample import Sample, Size
+from trainer.image_files import image_to
 from trainer.inference import Checked
 from trainer.trained import Trained
 
@@ -126,12 +126,6 @@ class _ImageTo:
 
     def __call__(self, sample: Sample, rng: Random) -> Sample:
         return Sample(image_to(sample.image, self.size), sample.label)
-
-
-def image_to(image: Image.Image, size: Size) -> Image.Image:
-    """An image at ``size``, resampled as the data sets do it."""
-    target = (size.width, size.height)
-    return image if image.size == target else image.resize(target, Image.Resampling.BILINEAR)
 
 
 def _counted(batches: Iterable[Batch], on_images: Callable[[int], None] | None) -> Iterator[Batch]:

@@ -11,6 +11,7 @@ from trainer.cli.compare import compare
 from trainer.cli.eval import evaluate
 from trainer.cli.export import export
 from trainer.cli.info import info
+from trainer.cli.predict import predict
 from trainer.cli.train import train
 
 
@@ -33,4 +34,5 @@ main.add_command(compare)
 main.add_command(evaluate)
 main.add_command(export)
 main.add_command(info)
+main.add_command(predict)
 main.add_command(train)
