@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from latency_db.errors import LatencyDbError
 from latency_db.report.rendering import environment, ms, signed
 from searcher import pictures
 from searcher.drawing import draw_architecture
+from searcher.further import Section
 from searcher.history import ROLES, Role
 from searcher.past_run import PastRun, read_run
 from searcher.result import Branches, Derived, SearchResult
@@ -68,7 +69,9 @@ class _Picture:
     """A data URL."""
 
 
-def write_report(folder: Path, *, status: str | None = None) -> Path:
+def write_report(
+    folder: Path, *, status: str | None = None, further: Sequence[Section] = (), page: Path | None = None
+) -> Path:
     """Write the pictures and the page of a search into its folder, at any time of the search.
 
     Without matplotlib the page has no pictures and says so.
@@ -76,6 +79,8 @@ def write_report(folder: Path, *, status: str | None = None) -> Path:
     Args:
         folder: of the search.
         status: how a search that is not finished stands, as in ``interrupted``; unknown where it is not said.
+        further: what came of it later.
+        page: where the page goes; into the folder by default.
 
     Returns:
         The page's path.
@@ -87,19 +92,27 @@ def write_report(folder: Path, *, status: str | None = None) -> Path:
     drawn, missing = _drawn(run)
     for picture, content in drawn:
         write_whole(folder / picture.file, content)
-    page = folder / REPORT
-    write_whole(page, render_page(run, [picture for picture, _ in drawn], missing=missing, status=status).encode())
+    page = folder / REPORT if page is None else page
+    shown = [picture for picture, _ in drawn]
+    write_whole(page, render_page(run, shown, missing=missing, status=status, further=further).encode())
     return page
 
 
-def render_page(run: PastRun, shown: list[_Picture], *, missing: str | None = None, status: str | None = None) -> str:
+def render_page(
+    run: PastRun,
+    shown: list[_Picture],
+    *,
+    missing: str | None = None,
+    status: str | None = None,
+    further: Sequence[Section] = (),
+) -> str:
     """The page. Every text in it is escaped.
 
     Args:
         run: the search.
         shown: its pictures.
         missing: why it has no pictures.
-        status: as for :func:`write_report`.
+        status, further: as for :func:`write_report`.
     """
     result = run.result
     by_file = {picture.file: picture for picture in shown}
@@ -118,6 +131,7 @@ def render_page(run: PastRun, shown: list[_Picture], *, missing: str | None = No
             drawings={role: by_file.get(f"{role}.png") for role in ROLES},
             pictures=[by_file[file] for file in PICTURES if file in by_file],
             missing=missing,
+            further=further,
             searched=_searched(run),
             last=_last_epoch(run),
             config=run.config.to_toml(),
