@@ -128,6 +128,18 @@ class _ImageTo:
         return Sample(image_to(sample.image, self.size), sample.label)
 
 
+def with_drawn_size(dataset: SegmentationDataset, sizes: set[Size | None]) -> SegmentationDataset:
+    """What is drawn rather than read, drawn at the one size that all networks take; anything else as it is.
+
+    Raises:
+        DataError: it cannot be drawn so small.
+    """
+    (size, *others) = sizes
+    if others or isinstance(dataset.source, PairedFiles):
+        return dataset
+    return with_image_size(dataset, size)
+
+
 def _counted(batches: Iterable[Batch], on_images: Callable[[int], None] | None) -> Iterator[Batch]:
     """The batches; after each, how many images are done is told."""
     done = 0

@@ -10,6 +10,7 @@ from trainer.cli.bench import bench
 from trainer.cli.compare import compare
 from trainer.cli.eval import evaluate
 from trainer.cli.export import export
+from trainer.cli.grid import grid
 from trainer.cli.info import info
 from trainer.cli.predict import predict
 from trainer.cli.train import train
@@ -33,6 +34,7 @@ main.add_command(bench)
 main.add_command(compare)
 main.add_command(evaluate)
 main.add_command(export)
+main.add_command(grid)
 main.add_command(info)
 main.add_command(predict)
 main.add_command(train)
