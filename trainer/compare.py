@@ -182,12 +182,17 @@ def entries(
 
 
 def count_costs(found: Sequence[Entry]) -> list[Cost]:
-    """Parameters and multiply-adds of every entry; networks are built one at a time.
+    """Parameters and multiply-adds of every entry; networks are built one at a time, each once.
 
     Raises:
         CostError: one does not run at its size.
     """
-    return [count_cost(entry.subject.build(), (entry.image.height, entry.image.width)) for entry in found]
+    costs: dict[tuple[Subject, ImageSize], Cost] = {}
+    for subject in dict.fromkeys(entry.subject for entry in found):
+        module = subject.build()
+        for image in dict.fromkeys(entry.image for entry in found if entry.subject == subject):
+            costs[subject, image] = count_cost(module, (image.height, image.width))
+    return [costs[entry.subject, entry.image] for entry in found]
 
 
 def compare(

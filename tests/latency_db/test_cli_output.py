@@ -16,6 +16,7 @@ from latency_db.cli import main
 from latency_db.schema import NEWEST_REVISION
 from tests.fakes import FakeBackend, World
 from tests.latency_db.program import document, invoke
+from trainer.builtin import BUILTIN
 
 SMALL = ("--image-size", "64x64", "--space-setting", "layers=3", "--space-setting", "chis=[4]", "--rel-ci", "0.05")
 KEYS = [
@@ -77,6 +78,19 @@ def test_validate_has_the_keys_that_it_promises(world: World, database: Path, tm
     found = document(database, *arguments)
     assert set(KEYS) <= set(found)
     assert (found["networks"], found["dropped"]) == (5, 0)
+
+
+def test_each_network_has_its_error(world: World, database: Path, tmp_path: Path) -> None:
+    architecture = tmp_path / "mine.json"
+    architecture.write_text(json.dumps(BUILTIN["fasterseg-student-32-8"].to_json()), encoding="utf-8")
+    arguments = ("--networks", "10", "--architecture", str(architecture), "--architecture", "fasterseg-student")
+    found = document(
+        database, "validate", "--image-size", "64x64", "--rel-ci", "0.1", *arguments, "--calibration-networks", "0"
+    )
+    names = [one["name"] for one in found["results"]]
+    assert names[:2] == [str(architecture), "fasterseg-student"] and len(names) == found["networks"] == 12
+    for one in found["results"]:
+        assert one["error"] == pytest.approx(one["predicted_ms"] / one["measured_ms"] - 1)
 
 
 def test_validate_writes_its_report(world: World, database: Path, tmp_path: Path) -> None:
