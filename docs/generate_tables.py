@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import search_tables
+import training_tables
 
 DOCS = Path(__file__).resolve().parent
 PAGES = tuple(
-    DOCS / name for name in ("measuring.md", "database.md", "relaxed-latency.md", "faithfulness.md", "search.md")
+    DOCS / name
+    for name in ("measuring.md", "database.md", "relaxed-latency.md", "faithfulness.md", "search.md", "results.md")
 )
 RESULTS = DOCS / "results"
 
@@ -254,6 +256,24 @@ def search_target() -> str:
     return search_tables.targets(document, table) + source(document, "search_target.py", runtime=None)
 
 
+def camvid() -> str:
+    """Trainings on CamVid."""
+    document = load("camvid")
+    return training_tables.camvid(document, table) + source(document, "train_camvid.py", runtime="torch")
+
+
+def compare() -> str:
+    """Networks side by side on this machine."""
+    document = load("compare")
+    return training_tables.compare(document, table) + source(document, "compare_networks.py")
+
+
+def predicted() -> str:
+    """Predictions of single networks."""
+    document = load("predicted_latency")
+    return training_tables.predicted(document, table) + source(document, "predicted_latency.py")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "stored": stored,
@@ -268,6 +288,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "search_step": search_step,
     "collapse": collapse,
     "search_target": search_target,
+    "camvid": camvid,
+    "compare": compare,
+    "predicted": predicted,
 }
 
 
