@@ -43,6 +43,8 @@ class Checked(nn.Module):
     def __init__(self, module: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.module, self.num_classes = module, num_classes
+        # Who puts it back into the mode in which it was means the network's.
+        self.train(module.training)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) images to (N, C, h, w) logits; raises InputError."""

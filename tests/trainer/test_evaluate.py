@@ -61,6 +61,12 @@ def test_pixels_of_the_whole_set_are_counted_and_those_without_a_class_are_not(f
     assert (found.images, found.counted, found.image_size) == (2, 3, (64, 64))
 
 
+def test_the_network_stays_in_the_mode_in_which_it_was(folder: Path) -> None:
+    one = trained(UNSEEN)
+    evaluate(one, open_dataset("folder", folder, "val"))
+    assert not one.module.training
+
+
 def test_batches_and_workers_change_nothing(folder: Path) -> None:
     dataset = open_dataset("folder", folder, "val")
     told: list[int] = []
