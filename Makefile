@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # More for pip, such as an index that has a CPU build of torch.
 PIP_ARGS ?=
-EXTRAS := ort,report,postgresql,parquet,dev
+EXTRAS := ort,report,video,postgresql,parquet,dev
 
 # What a shell may have set for other projects must not leak into this one.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV LATENCY_DB_URL
@@ -17,7 +17,7 @@ SHELL := /bin/bash
 
 help:
 	@echo 'make install    .venv with everything that builds on any machine'
-	@echo 'make demo       profile this machine and validate the predictions; see demo/report.html'
+	@echo 'make demo       profile this machine, search, train, export and measure two networks; see demo/report.html'
 	@echo 'make demo-search'
 	@echo '                search two networks on drawn streets in two minutes; see demo-search/report.html'
 	@echo 'make test       the tests'
@@ -36,10 +36,21 @@ $(STAMP): setup.cfg setup.py constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt $(PIP_ARGS)
 	@touch $@
 
+# The whole way, each step a command that can be given by hand. Run it again after a stop, and it goes on.
+DEMO_SPACE := --space-setting layers=6 --space-setting chis=[4,8] --space-setting stem_widths=[8,16,32] \
+  --space-setting head_chi=4 --space-setting num_classes=10
+DEMO_ON := --device this-machine --backend ort --image-size 256x512
 demo: $(STAMP)
 	mkdir -p demo
-	$(BIN)/latency-db --db demo/latency.db profile --backend ort --image-size 256x512 --time-budget 3.5m
-	$(BIN)/latency-db --db demo/latency.db validate --backend ort --networks 20 --image-size 256x512 --time-budget 2.5m --report demo
+	$(BIN)/latency-db --db demo/latency.db profile $(DEMO_ON) $(DEMO_SPACE) --time-budget 75s
+	$(BIN)/latency-db --db demo/latency.db validate $(DEMO_ON) $(DEMO_SPACE) --networks 20 --time-budget 100s --report demo/validation
+	$(BIN)/searcher --db demo/latency.db run --device this-machine --config examples/demo.toml --out demo/search --resume
+	$(BIN)/trainer train demo/search/student.json --teacher demo/search/teacher.json --config examples/demo-train.toml --out demo/training --resume
+	$(BIN)/trainer eval demo/training --dataset synthetic
+	$(BIN)/trainer export demo/training --image-size 256x512 --output demo/student.onnx
+	$(BIN)/trainer --db demo/latency.db bench demo/training $(DEMO_ON) --time-budget 60s --json > demo/bench.json
+	$(BIN)/trainer grid demo/training/teacher demo/training --dataset synthetic --images 4 --out demo/grid.png
+	$(BIN)/searcher report demo/search --trained demo/training --seen demo/grid.png --measured demo/bench.json --validated demo/validation --output demo/report.html
 
 # With --resume: run it again after a stop, and it goes on where it was.
 demo-search: $(STAMP)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("backends", "latency_db", "searcher", "trainer")
 
 OPTIONAL = (
+    "av",
     "matplotlib",
     "onnx",
     "onnxruntime",

@@ -27,7 +27,7 @@ class _OneLine(OneLineErrors):
 @db_option
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(db: str | None, debug: bool) -> None:
-    """Make networks out of architectures."""
+    """Train networks, judge them, use them, export and measure them."""
 
 
 main.add_command(bench)

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from latency_db.errors import InputError
 from trainer.data import Augment, Loader, SegmentationDataset, Size, loader, open_dataset
 from trainer.data.crop import check_crop
+from trainer.evaluate import with_image_size
 from trainer.networks import NetworkSpec, find_network
 from trainer.runs.processes import Processes
 from trainer.runs.torch_device import PRECISIONS, open_device
@@ -97,8 +98,9 @@ def open_data(config: TrainConfig, processes: Processes, *, pin_memory: bool) ->
         size=data.size,
         count=data.count,
     )
-    validation = open_dataset(
-        data.dataset, data.folder, data.validation_split, size=data.size, count=data.validation_count
+    # As `trainer eval` judges: images as the network takes them, labels at their own resolution.
+    validation = with_image_size(
+        open_dataset(data.dataset, data.folder, data.validation_split, count=data.validation_count), data.size
     )
     if training.classes != validation.classes:
         raise InputError(f"{data.dataset}: the splits {data.split} and {data.validation_split} have other classes")
@@ -111,8 +113,8 @@ def open_data(config: TrainConfig, processes: Processes, *, pin_memory: bool) ->
             pin_memory=pin_memory,
             shard=shard,
         ),
-        # Images of one size fill a batch; of others, each is its own.
-        loader(validation, schedule.batch_size if data.size else 1, training=False, workers=0, shard=shard),
+        # One by one: labels may be of many sizes.
+        loader(validation, 1, training=False, workers=0, shard=shard),
     )
 
 

@@ -37,7 +37,8 @@ class DataConfig(Table):
         crop: (height, width) of a training sample.
         scale: smallest and largest random factor of a training sample.
         count: take only so many training images, or draw so many.
-        validation_count: the same for the images that it is judged on.
+        validation_count: the same for the images that it is judged on; those are brought to ``size``, too, and their
+            labels keep their own resolution.
         workers: processes that make batches ahead.
     """
 

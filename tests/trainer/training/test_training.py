@@ -22,6 +22,7 @@ from tests.trainer.training.trainings import TINY, Own, tiny, trained, write_arc
 from trainer.accuracy import measure_accuracy
 from trainer.cli import main
 from trainer.data import Batch, loader, open_dataset
+from trainer.evaluate import evaluate
 from trainer.runs.checkpoint import load_checkpoint
 from trainer.runs.processes import Processes
 from trainer.trained import load_trained
@@ -281,9 +282,14 @@ def own_data(folder: Path) -> list[str]:
 
 def test_a_folder_of_images_and_masks_trains(tmp_path: Path, student: Path) -> None:
     data = labelled(tmp_path / "data", ("sky", "ground"), 1)
-    done = say(str(student), *own_data(data), "--out", str(tmp_path / "run"))
+    done = say(str(student), *own_data(data), "--out", str(tmp_path / "run"), "--size", "80x96")
     assert done.exit_code == 0, done.output
-    assert load_trained(tmp_path / "run").classes == ("sky", "ground")
+    found = load_trained(tmp_path / "run")
+    assert found.classes == ("sky", "ground")
+    # What `trainer eval` says: labels are judged at their own 64x128, whatever the images are brought to.
+    judged = evaluate(found, open_dataset("folder", data, "val", count=2), size=(80, 96))
+    result = read_result(tmp_path / "run" / "result.json")
+    assert result.miou == judged.miou and dict(result.iou) == judged.iou
 
 
 def test_a_label_out_of_range_is_one_line(tmp_path: Path, student: Path) -> None:
