@@ -1,6 +1,8 @@
-"""What only a CUDA device can show: the tests marked ``gpu``, and the torch backend timed on the device.
+"""What only a CUDA device can show: the tests marked ``gpu``, the torch backend timed, and benchmarks on it.
 
-Writes ``runs/gpu_check.json`` (or ``--out``). Exits 3 where there is no CUDA device, 1 where something failed.
+Writes ``runs/gpu_check.json`` (or ``--out``), and beside it what benchmarks say. What was done in an earlier call is
+not done again: each benchmark has its own time, and trainings go on where they were. Exits 3 where there is no CUDA
+device, 1 where something failed.
 """
 
 from __future__ import annotations
@@ -89,11 +91,55 @@ def time_on_device(mode: SettingValue, workload: Workload, device_type: str = "c
     }
 
 
+def benchmarks(folder: Path, camvid: Path | None) -> dict[str, list[str]]:
+    """Benchmarks by the file that they write, each a script and its options."""
+    on_cuda = ["--torch-device", "cuda"]
+    found = {
+        "search_step": ["search_step.py", *on_cuda],
+        "search_step_bfloat16": ["search_step.py", *on_cuda, "--precision", "bfloat16"],
+        "compare": ["compare_networks.py", "--backend", "torch", "--minutes", "4", "--db", str(folder / "compare.db")],
+        "predicted_latency": [
+            *("predicted_latency.py", "--backend", "torch", "--image-size", "1024x2048"),
+            *("--minutes", "8", "--db", str(folder / "predicted.db")),
+        ],
+    }
+    if camvid is not None:
+        found["camvid"] = [
+            *("train_camvid.py", "--data", str(camvid), "--runs", str(folder / "camvid"), *on_cuda),
+            *("--size", "360x480", "--crop", "320x416", "--epochs", "400", "--seeds", "1", "--workers", "8"),
+            *("--precision", "bfloat16", "--ema", "0.999", "--validate-every", "20", "--zoo"),
+            *("--picture", str(folder / "camvid.png")),
+        ]
+    return found
+
+
+def run_benchmarks(folder: Path, camvid: Path | None, seconds: float) -> dict[str, str]:
+    """How each went: ``done``, ``done before``, or why it did not end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    went = {}
+    for name, (script, *options) in benchmarks(folder, camvid).items():
+        output = folder / f"{name}.json"
+        if output.exists():
+            went[name] = "done before"
+            continue
+        command = [sys.executable, str(ROOT / "benchmarks" / script), *options, "--output", str(output)]
+        try:
+            code = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=seconds).returncode
+            went[name] = "done" if output.exists() else f"exit code {code}"
+        except subprocess.TimeoutExpired:
+            went[name] = f"not done in {seconds:.0f} s"
+        print(f"{name}: {went[name]}", file=sys.stderr)
+    return went
+
+
 def main() -> int:
     """Check, write the JSON, and say in one line how it went."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu_check.json", help="where the JSON goes")
-    out = parser.parse_args().out
+    parser.add_argument("--camvid", type=Path, help="train on it, too: train/, trainannot/, val/, valannot/")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="the longest that one benchmark may take")
+    options = parser.parse_args()
+    out: Path = options.out
     import torch
 
     if not torch.cuda.is_available():
@@ -102,14 +148,23 @@ def main() -> int:
     tests = run_tests()
     timings = [time_on_device(mode, reference_workload()) for mode in modes()]
     errors = [timing for timing in timings if "error" in timing]
-    document = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "tests": tests, "timings": timings}
+    went = run_benchmarks(out.parent / out.stem, options.camvid, options.seconds)
+    unfinished = [name for name, how in went.items() if not how.startswith("done")]
+    document = {
+        "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "tests": tests,
+        "timings": timings,
+        "benchmarks": went,
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{tests['tests']} tests (exit code {tests['exit_code']}), {len(timings)} timings, {len(errors)} errors: {out}"
+        f"{tests['tests']} tests (exit code {tests['exit_code']}), {len(timings)} timings, {len(errors)} errors, "
+        f"{len(went)} benchmarks, {len(unfinished)} not done: {out}"
     )
     # pytest exits 5 where no test was selected: then nothing was tested, which is no success either.
-    return 1 if tests["exit_code"] or errors else 0
+    return 1 if tests["exit_code"] or errors or unfinished else 0
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main() -> None:
     """Search and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--db", required=True, help="database with this machine's table")
-    parser.add_argument("--device", required=True, help="slug of this machine in it")
+    parser.add_argument("--device", default="this-machine", help="slug of this machine in it")
     parser.add_argument("--image-size", default="256x512", help="of this machine's table")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=4)
