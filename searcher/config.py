@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
-from trainer.runs.tables import Count, Pixels, Positive, Share, Table, Tables, Weight, merged, validated
+from trainer.runs.tables import Count, Pixels, Positive, RunTable, Share, Table, Tables, Weight, merged, validated
 
 PAPER_WEIGHTS = (0.001, 0.997, 0.002)
 """(w1, w2, w3), the defaults below Eq. 3."""
@@ -122,26 +122,14 @@ class ScheduleConfig(Table):
         return self.pretrain_epochs + self.search_epochs
 
 
-class RunConfig(Table):
-    """How it runs; nothing of this but the seed and the precision changes what is searched.
+class RunConfig(RunTable):
+    """How a search runs.
 
     Attributes:
-        seed: of everything that is drawn.
-        precision: of the forward pass: ``float32``, or ``bfloat16`` by autocast.
-        torch_device: where to compute: ``auto`` is CUDA where there is a device, else the CPU.
-        threads: of torch on the CPU; its own choice if None.
         checkpointing: keep only what is between layers and run each again in the backward pass.
-        channels_last: memory format.
-        checkpoint_minutes: at least so often within an epoch; the end of each epoch is always kept.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    torch_device: str = "auto"
-    threads: Count | None = None
     checkpointing: bool = False
-    channels_last: bool = False
-    checkpoint_minutes: Positive = 10.0
 
 
 class SearchConfig(Tables):
@@ -162,10 +150,6 @@ class SearchConfig(Tables):
         if "num_classes" in self.space:
             raise ValueError("space.num_classes is not to be set: it is the data set's number of classes")
         return self
-
-
-RESUMABLE = frozenset({("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")})
-"""What a resumed search may set otherwise. Other threads may sum in another order, so figures may differ then."""
 
 
 def build_config(*layers: Mapping[str, Any]) -> SearchConfig:

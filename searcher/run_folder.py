@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from latency_db.errors import InputError
-from searcher.config import RESUMABLE, SearchConfig, build_config
+from searcher.config import SearchConfig, build_config
 from searcher.history import EPOCHS, RESULT
 from trainer.runs.errors import RunFolderError
 from trainer.runs.files import read_object, write_whole
 from trainer.runs.folder import Folder
-from trainer.runs.tables import read_tables
+from trainer.runs.tables import RESUMABLE, read_tables
 
 ABOUT, PARAMETERS, STUDENT, TEACHER = "run.json", "parameters.json", "student.json", "teacher.json"
 

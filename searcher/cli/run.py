@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latency_db.cli.common import IMAGE_SIZE, Command, open_store
-from latency_db.errors import InputError
 from trainer.runs.options import setting, settings_as_tables
 
 if TYPE_CHECKING:
@@ -111,34 +109,16 @@ def run(
     from searcher.config import build_config
     from searcher.run import run_search
     from searcher.run_folder import RunFolder
-    from trainer.runs.processes import processes
-    from trainer.runs.tables import read_tables
+    from trainer.runs.launch import Start, launched
 
-    layers = [settings_as_tables(options)]
+    start = Start(out, config_file, resume)
+    folder = RunFolder(start.folder())
+    given = [settings_as_tables(options)]
     if space_settings:
-        layers.append({"space": dict(spaces.parse_settings(space_settings))})
-    if config_file is not None:
-        layers.insert(0, read_tables(Path(config_file)))
-    if resume and out is None:
-        raise InputError("--resume goes on with the search in a folder: name it with --out")
-    folder = RunFolder(out if out is not None else Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))
-    if resume and folder.config.exists():
-        layers.insert(0, read_tables(folder.config))
-    config = build_config(*layers)
-    with processes() as group:
-        if group.first:
-            again = "" if out is not None else f"; --resume --out {folder.path} goes on after a stop"
-            click.echo(f"searching in {folder.path}{again}", err=True)
-        if out is None and group.count > 1:
-            raise InputError("several processes need one folder: name it with --out")
-        try:
-            result = run_search(config, folder, open_store(ctx), group, resume=resume)
-        except OSError as error:
-            # Every file has its own message but those that libraries write.
-            raise InputError(
-                f"{error.filename or folder.path}: {error.strerror or error}; the last checkpoint is intact "
-                f"(--resume --out {folder.path} goes on from it)"
-            ) from None
+        given.append({"space": dict(spaces.parse_settings(space_settings))})
+    config = build_config(*start.layers(folder.path, given))
+    with launched(start, folder.path, "searching") as group:
+        result = run_search(config, folder, open_store(ctx), group, resume=resume)
     if result is not None:
         _print(result, folder.path)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from latency_db.errors import InputError
-from searcher.config import RESUMABLE, build_config
-from trainer.runs.tables import differences, read_tables
+from searcher.config import build_config
+from trainer.runs.tables import RESUMABLE, differences, read_tables
 
 DEVICE = {"latency": {"device": "1080ti"}}
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from latency_db.cli.common import IMAGE_SIZE, Command
-from latency_db.errors import InputError
 from trainer.runs.options import setting, settings_as_tables
 
 if TYPE_CHECKING:
@@ -105,39 +103,21 @@ def train(
 
     Several processes: torchrun --nproc-per-node N -m trainer train NETWORK ... --out RUN
     """
-    from trainer.runs.processes import processes
-    from trainer.runs.tables import read_tables
+    from trainer.runs.launch import Start, launched
     from trainer.training.config import build_config
     from trainer.training.folder import TrainFolder
     from trainer.training.run import run_training
 
-    layers = [settings_as_tables(options)]
+    start = Start(out, config_file, resume)
+    folder = TrainFolder(start.folder("train-"))
+    given: list[dict[str, Any]] = [settings_as_tables(options)]
     if network is not None:
-        layers.append({"network": {"name": network}})
+        given.append({"network": {"name": network}})
     if teacher is not None:
-        layers.append({"teacher": {"model" if _is_trained(Path(teacher)) else "network": teacher}})
-    if config_file is not None:
-        layers.insert(0, read_tables(Path(config_file)))
-    if resume and out is None:
-        raise InputError("--resume goes on with the training in a folder: name it with --out")
-    folder = TrainFolder(out if out is not None else Path("runs") / time.strftime("train-%Y-%m-%d-%H%M%S"))
-    if resume and folder.config.exists():
-        layers.insert(0, read_tables(folder.config))
-    config = build_config(*layers)
-    with processes() as group:
-        if group.first:
-            again = "" if out is not None else f"; --resume --out {folder.path} goes on after a stop"
-            click.echo(f"training in {folder.path}{again}", err=True)
-        if out is None and group.count > 1:
-            raise InputError("several processes need one folder: name it with --out")
-        try:
-            result = run_training(config, folder, group, resume=resume)
-        except OSError as error:
-            # Every file has its own message but those that libraries write.
-            raise InputError(
-                f"{error.filename or folder.path}: {error.strerror or error}; the last checkpoint is intact "
-                f"(--resume --out {folder.path} goes on from it)"
-            ) from None
+        given.append({"teacher": {"model" if _is_trained(Path(teacher)) else "network": teacher}})
+    config = build_config(*start.layers(folder.path, given))
+    with launched(start, folder.path, "training") as group:
+        result = run_training(config, folder, group, resume=resume)
     if result is not None:
         _print(result, folder.model)
 

@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +33,30 @@ class Tables(Table):
         """As a file that :func:`read_tables` reads; what is None is left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
+
+class RunTable(Table):
+    """How a run goes; nothing of this but the seed and the precision changes what comes of it.
+
+    Attributes:
+        seed: of everything that is drawn.
+        precision: of the forward pass: ``float32``, or ``bfloat16`` by autocast.
+        torch_device: where to compute: ``auto`` is CUDA where there is a device, else the CPU.
+        threads: of torch on the CPU; its own choice if None.
+        channels_last: memory format.
+        checkpoint_minutes: at least so often within an epoch; the end of each epoch is always kept.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    torch_device: str = "auto"
+    threads: Count | None = None
+    channels_last: bool = False
+    checkpoint_minutes: Positive = 10.0
+
+
+RESUMABLE = frozenset({("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")})
+"""What a resumed run may set otherwise, whatever it is of. Other threads may sum in another order, so figures may
+differ then."""
 
 Config = TypeVar("Config", bound=Tables)
 

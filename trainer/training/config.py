@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from latency_db.errors import InputError
-from trainer.runs.tables import Count, Pixels, Positive, Share, Table, Tables, Weight, merged, validated
+from trainer.runs.tables import (
+    RESUMABLE,
+    Count,
+    Pixels,
+    Positive,
+    RunTable,
+    Share,
+    Table,
+    Tables,
+    Weight,
+    merged,
+    validated,
+)
 
 
 class NetworkConfig(Table):
@@ -113,26 +125,14 @@ class TeacherConfig(Table):
     model: str | None = None
 
 
-class RunConfig(Table):
-    """How it runs; nothing of this but the seed and the precision changes what is learned.
+class RunConfig(RunTable):
+    """How a training runs.
 
     Attributes:
-        seed: of everything that is drawn.
-        precision: of the forward pass: ``float32``, or ``bfloat16`` by autocast.
-        torch_device: where to compute: ``auto`` is CUDA where there is a device, else the CPU.
-        threads: of torch on the CPU; its own choice if None.
         compile: let ``torch.compile`` make the network's kernels.
-        channels_last: memory format.
-        checkpoint_minutes: at least so often within an epoch; the end of each epoch is always kept.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    torch_device: str = "auto"
-    threads: Count | None = None
     compile: bool = False
-    channels_last: bool = False
-    checkpoint_minutes: Positive = 10.0
 
 
 class TrainConfig(Tables):
@@ -152,17 +152,8 @@ class TrainConfig(Tables):
         return self
 
 
-RESUMABLE = frozenset(
-    {
-        ("data", "workers"),
-        ("run", "threads"),
-        ("run", "compile"),
-        ("run", "checkpoint_minutes"),
-        ("run", "torch_device"),
-    }
-)
-"""What a resumed training may set otherwise. Other threads or kernels may sum in another order, so figures may differ
-then."""
+MAY_DIFFER = RESUMABLE | {("run", "compile")}
+"""What a resumed training may set otherwise."""
 
 
 def build_config(*layers: Mapping[str, Any]) -> TrainConfig:

@@ -12,7 +12,7 @@ from trainer.runs.files import read_object, write_whole
 from trainer.runs.folder import Folder
 from trainer.runs.tables import read_tables
 from trainer.trained import MODEL
-from trainer.training.config import RESUMABLE, TrainConfig, build_config
+from trainer.training.config import MAY_DIFFER, TrainConfig, build_config
 from trainer.training.record import EPOCHS
 
 ABOUT, RESULT, CURVES, TEACHER = "run.json", "result.json", "curves.png", "teacher"
@@ -27,7 +27,7 @@ class TrainFolder(Folder[TrainConfig]):
 
     run = "a training"
     start_hint = "trainer train NETWORK --out {path} starts one"
-    may_differ = RESUMABLE
+    may_differ = MAY_DIFFER
     beforehand = (ABOUT, TEACHER)
 
     def __init__(self, path: Path | str) -> None:
