@@ -20,10 +20,15 @@ def objective(miou: float, latency_ms: float, target_ms: float, exponent: float)
     return miou * (latency_ms / target_ms) ** exponent
 
 
-def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def choose(candidates: Sequence[Candidate], eligible: Sequence[bool] | None = None) -> tuple[Candidate, ...]:
     """The same, with the best of them marked.
 
     The best has the highest score; among equals, and where nothing was evaluated, the lowest latency.
+
+    Args:
+        candidates: at least one.
+        eligible: which may be the best, at least one; None: all.
     """
-    best = min(candidates, key=lambda one: (-(one.score if one.score is not None else 0.0), one.latency_ms))
+    among = [one for one, may in zip(candidates, eligible or [True] * len(candidates), strict=True) if may]
+    best = min(among, key=lambda one: (-(one.score if one.score is not None else 0.0), one.latency_ms))
     return tuple(replace(one, chosen=one is best) for one in candidates)

@@ -47,10 +47,11 @@ class FixedFactor:
 class SteeredMultiplier:
     """μ · Lat / T, where μ is the multiplier of the constraint Lat = T.
 
-    Dual ascent on log(derived latency / T), averaged over the branch sets, with a proportional part as the augmented
-    Lagrangian has it: μ rises while the student that would be derived now is too slow, and falls, below zero if need
-    be, while it is faster than it may be. What is steered is the latency of the derived student, which is what the
-    target is about; what carries the gradient is the expected latency.
+    Dual ascent on log(derived latency / T), of the branches that would be chosen now (before the first validation, the
+    mean over all sets of branches), with a proportional part as the augmented Lagrangian has it: μ rises while the
+    student that would be derived now is too slow, and falls, below zero if need be, while it is faster than it may be.
+    What is steered is the latency of the derived student, which is what the target is about; what carries the gradient
+    is the expected latency.
 
     Args:
         target_ms: T.
@@ -76,7 +77,7 @@ class SteeredMultiplier:
         return self.per_ms * latency_ms
 
     def observe(self, derived_ms: Sequence[float]) -> None:
-        """Take note of the latency of the students that would be derived now, one per branch set."""
+        """Take note of the latency of the students that would be derived now."""
         error = sum(math.log(latency / self.target_ms) for latency in derived_ms) / len(derived_ms)
         self._error = max(-FARTHEST, min(FARTHEST, error))
         self._integral = max(-LARGEST, min(LARGEST, self._integral + GAIN * self._error))

@@ -78,8 +78,8 @@ def conclude(
     """Derive both networks for every set of branches and choose among these.
 
     The student's branches are those of the highest objective (Eq. 5) with the validation mIoU of the supernet and the
-    predicted latency; the teacher's are the most accurate. With a target, a student whose most likely choices miss it
-    by more than the tolerance gives way to the most probable network that does not.
+    predicted latency; the teacher's are the most accurate. With a target, only branches count whose most likely
+    choices meet it within the tolerance; where there are none, the most probable network of each that does.
 
     Args:
         parameters: what was searched.
@@ -99,7 +99,12 @@ def conclude(
         target_ms = config.target_ms if role == "student" else None
         options = _options(_logits(parameters, role), space, latencies, target_ms, config.tolerance)
         measured = {} if miou is None else miou[role]
-        chosen = choose([_candidate(role, option, measured.get(option.branches), config) for option in options])
+        # The supernet's accuracy speaks for its most likely choices, less for a network that was moved into the band.
+        likeliest = [option.how == "argmax" for option in options]
+        chosen = choose(
+            [_candidate(role, option, measured.get(option.branches), config) for option in options],
+            likeliest if any(likeliest) else None,
+        )
         candidates += chosen
         option = next(one for one, candidate in zip(options, chosen, strict=True) if candidate.chosen)
         architectures[role] = option.architecture
@@ -238,7 +243,9 @@ def derive_run(path: Path, store: Store) -> SearchResult:
     miou = next((one.miou for one in reversed(epochs) if one.miou is not None), None)
     conclusion = conclude(parameters, space, latencies, config.latency, miou)
     seconds = sum(one.seconds for one in epochs)
-    return write_conclusion(folder, _with_known_accuracy(folder, conclusion), config, latencies, classes, seconds)
+    # A search that is running here would write the same files.
+    with folder.lock():
+        return write_conclusion(folder, _with_known_accuracy(folder, conclusion), config, latencies, classes, seconds)
 
 
 def _with_known_accuracy(folder: RunFolder, conclusion: Conclusion) -> Conclusion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latency_db.lattice import Lattice
 from searcher.assembly import Assembly
+from searcher.branch_selection import objective
 from searcher.config import SearchConfig
 from searcher.constraint import SteeredMultiplier
 from searcher.cosearch import Losses, Phase, Step
@@ -54,6 +55,7 @@ class State:
         seconds: that the search took before this epoch, over all its sittings.
         epoch_seconds: that this epoch took so far, over all its sittings.
         sums: sums over this epoch's steps of what the epoch's means are made of.
+        aim: the branches that the last validation would choose for the student; None before.
     """
 
     epoch: int = 0
@@ -63,6 +65,7 @@ class State:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=lambda: {"weights": 0.0, "architecture": 0.0})
+    aim: Branches | None = None
 
 
 class Search:
@@ -121,12 +124,17 @@ class Search:
             self._step(batch, for_architecture)
             now = time.monotonic()
             state.epoch_seconds, begun = state.epoch_seconds + now - begun, now
-            if state.step < state.steps and now - kept > 60 * self.config.run.checkpoint_minutes:
+            if state.step < state.steps and self._late(now - kept):
+                self.assembly.processes.average_buffers(self.search.supernet)
                 self._save()
                 kept = now
         self.assembly.processes.average_buffers(self.search.supernet)
         record = self._record(rate, begun)
         self._advance(record)
+
+    def _late(self, seconds: float) -> bool:
+        """Whether the last checkpoint is too old; of several processes, as soon as one finds so, all do."""
+        return self.assembly.processes.mean(float(seconds > 60 * self.config.run.checkpoint_minutes)) > 0
 
     def _step(self, batch: Batch, for_architecture: Iterator[Batch]) -> None:
         state, step = self.state, Step(self.config.run.seed, self.state.number)
@@ -138,7 +146,9 @@ class Search:
             architecture = self.search.architecture_step(batch, self.architecture_optimizer, step)
             self._must_be_finite(architecture, "architecture")
             if isinstance(self.search.latency_term, SteeredMultiplier):
-                self.search.latency_term.observe(list(self.derived_ms().values()))
+                derived_ms = self.derived_ms()
+                aimed = list(derived_ms.values()) if state.aim is None else [derived_ms[state.aim]]
+                self.search.latency_term.observe(aimed)
             state.sums["architecture"] += architecture.segmentation
         state.sums["weights"] += losses.segmentation
         state.step += 1
@@ -177,6 +187,12 @@ class Search:
             calibration=data.calibration(schedule.calibration_batches),
         )
 
+    def _best(self, miou: Mapping[Branches, float], derived_ms: Mapping[Branches, float]) -> Branches:
+        """The branches of the highest objective (Eq. 5)."""
+        config = self.config.latency
+        target_ms = config.target_ms or config.objective_target_ms
+        return max(miou, key=lambda finals: objective(miou[finals], derived_ms[finals], target_ms, config.exponent))
+
     def _record(self, rate: float, begun: float) -> EpochRecord:
         state, schedule, search = self.state, self.config.schedule, self.search
         searching = self.phase == "search"
@@ -185,6 +201,9 @@ class Search:
         shares = {role: search.relaxed.softmax(*search.parameters.of(role)) for role in ROLES}
         lattice = self.assembly.space.lattice
         miou = {role: self.validate(role) for role in ROLES} if due else None
+        derived_ms = self.derived_ms() if searching else None
+        if miou is not None and derived_ms is not None:
+            state.aim = self._best(miou["student"], derived_ms)
         state.epoch_seconds += time.monotonic() - begun
         return EpochRecord(
             epoch=state.epoch,
@@ -195,7 +214,7 @@ class Search:
             architecture_loss=state.sums["architecture"] / state.steps if searching else None,
             lambda_=search.latency_term.per_ms if searching else None,
             latency_ms={role: search.expected_latency_ms(role) for role in ROLES},
-            derived_latency_ms=self.derived_ms() if searching else None,
+            derived_latency_ms=derived_ms,
             miou=miou,
             operators={
                 role: dict(zip(lattice.ops, _mean(alpha, _every_cell(lattice)), strict=True))

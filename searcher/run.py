@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
+from latency_db.errors import LatencyDbError
 from latency_db.store import Store
 from searcher.assembly import Assembly, assemble
 from searcher.config import SearchConfig
@@ -57,8 +58,7 @@ def run_search(
             search = Search(assembly, folder)
             record = stack.enter_context(_Recorded(assembly, folder, about, store))
             search.listeners = (ProgressLine(config.schedule), record)
-            board = Board(folder.tensorboard, search.state.number + 1)
-            stack.callback(board.close)
+            board = stack.enter_context(Board(folder.tensorboard, search.state.number + 1))
             search.listeners = (*search.listeners, board)
             search.run()
             conclusion, seconds = _conclude(assembly, search, folder)
@@ -130,11 +130,14 @@ class _Recorded:
     ) -> None:
         if error is None:
             self._store.finish_search(self._id, "completed", None, self._epochs)
-        elif isinstance(error, Exception):
-            self._store.finish_search(self._id, "failed", str(error) or type(error).__name__, self._epochs)
-        else:
-            # Ctrl-C, or a signal that ends the process in order.
-            self._store.finish_search(self._id, "interrupted", type(error).__name__, self._epochs)
+            return
+        # A failure may be that of the disk, on which the database is, too: the first is what is to be said.
+        with suppress(LatencyDbError):
+            if isinstance(error, Exception):
+                self._store.finish_search(self._id, "failed", str(error) or type(error).__name__, self._epochs)
+            else:
+                # Ctrl-C, or a signal that ends the process in order.
+                self._store.finish_search(self._id, "interrupted", type(error).__name__, self._epochs)
 
     def step(self, state: State, losses: Losses, architecture: Losses | None) -> None:
         """Steps are not noted: there are too many."""

@@ -8,7 +8,7 @@ from itertools import islice
 
 from searcher.config import DataConfig, ScheduleConfig
 from trainer.data import Augment, Batch, Loader, SegmentationDataset, Size, loader, open_dataset, split_in_halves
-from trainer.data.crop import check_crop
+from trainer.data.crop import check_crop, check_image
 from trainer.data.errors import DataError
 from trainer.data.hashing import permutation
 from trainer.runs.processes import Processes
@@ -67,6 +67,8 @@ def open_search_data(
     """
     check_crop(data.crop, schedule.batch_size)
     dataset = open_dataset(data.dataset, data.folder, data.split, size=data.size, count=data.count)
+    # Before each validation, norms see images as they are; the last batch of them may hold one.
+    check_image(dataset.size)
     weights, architecture, validation = three_parts(dataset, data.holdout, seed)
     augment = Augment(crop=Size(*data.crop), scale=data.scale)
     shard = (processes.rank, processes.count)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from searcher.config import ScheduleConfig
 from searcher.cosearch import Losses
 from searcher.history import EpochRecord, branches_name
 from searcher.loop import State
+from trainer.runs.board import ScalarBoard
 from trainer.runs.progress import StatusLine, duration
 
 
@@ -73,48 +73,31 @@ class ProgressLine(StatusLine):
         self._before = now
 
 
-class Board:
-    """The figures of steps and epochs for TensorBoard.
-
-    Args:
-        folder: where its files are.
-        start: the step at which the search goes on; what an earlier sitting noted from there on is withdrawn.
-    """
-
-    def __init__(self, folder: Path, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=start)
-
-    def _add(self, name: str, value: float, step: int) -> None:
-        self._writer.add_scalar(name, value, step)
+class Board(ScalarBoard):
+    """The figures of steps and epochs for TensorBoard."""
 
     def step(self, state: State, losses: Losses, architecture: Losses | None) -> None:
         """Losses and latency."""
-        self._add("loss/weights", losses.segmentation, state.number)
+        self.add("loss/weights", losses.segmentation, state.number)
         if architecture is not None:
-            self._add("loss/architecture", architecture.segmentation, state.number)
+            self.add("loss/architecture", architecture.segmentation, state.number)
             if architecture.latency_ms is not None:
-                self._add("latency_ms/student_draw", architecture.latency_ms, state.number)
+                self.add("latency_ms/student_draw", architecture.latency_ms, state.number)
 
     def epoch(self, record: EpochRecord) -> None:
         """Accuracy, latency, and the share of every choice."""
         epoch = record.epoch
-        self._add("learning_rate", record.learning_rate, epoch)
+        self.add("learning_rate", record.learning_rate, epoch)
         for role, latency_ms in record.latency_ms.items():
-            self._add(f"latency_ms/{role}", latency_ms, epoch)
-            self._add(f"downsample/{role}", record.downsample[role], epoch)
+            self.add(f"latency_ms/{role}", latency_ms, epoch)
+            self.add(f"downsample/{role}", record.downsample[role], epoch)
             for op, share in record.operators[role].items():
-                self._add(f"operators_{role}/{op}", share, epoch)
+                self.add(f"operators_{role}/{op}", share, epoch)
         for chi, share in record.widths.items():
-            self._add(f"widths/{chi}", share, epoch)
+            self.add(f"widths/{chi}", share, epoch)
         if record.lambda_ is not None:
-            self._add("lambda", record.lambda_, epoch)
+            self.add("lambda", record.lambda_, epoch)
         for role, by_branches in (record.miou or {}).items():
             for branches, miou in by_branches.items():
-                self._add(f"miou_{role}/{branches_name(branches)}", miou, epoch)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
+                self.add(f"miou_{role}/{branches_name(branches)}", miou, epoch)
+        self.flush()

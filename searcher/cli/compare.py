@@ -81,7 +81,7 @@ def _document(one: Compared) -> dict[str, Any]:
         "target_ms": run.target_ms,
         "student": None if result is None else _derived(result.student),
         "teacher": None if result is None else _derived(result.teacher),
-        "finished": result is not None,
+        "finished": run.finished,
         "epochs": len(run.epochs),
         "epochs_planned": run.config.schedule.epochs,
         "seconds": run.seconds,

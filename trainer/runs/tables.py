@@ -54,9 +54,17 @@ class RunTable(Table):
     checkpoint_minutes: Positive = 10.0
 
 
-RESUMABLE = frozenset({("data", "workers"), ("run", "threads"), ("run", "checkpoint_minutes"), ("run", "torch_device")})
-"""What a resumed run may set otherwise, whatever it is of. Other threads may sum in another order, so figures may
-differ then."""
+RESUMABLE = frozenset(
+    {
+        ("data", "folder"),
+        ("data", "workers"),
+        ("run", "threads"),
+        ("run", "checkpoint_minutes"),
+        ("run", "torch_device"),
+    }
+)
+"""What a resumed run may set otherwise, whatever it is of: the same data may lie elsewhere now. Other threads may sum
+in another order, so figures may differ then."""
 
 Config = TypeVar("Config", bound=Tables)
 

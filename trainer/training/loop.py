@@ -103,16 +103,25 @@ class Training:
             self._step(batch)
             now = time.monotonic()
             state.epoch_seconds, begun = state.epoch_seconds + now - begun, now
-            if state.step < state.steps and now - kept > 60 * self.assembly.config.run.checkpoint_minutes:
+            if state.step < state.steps and self._late(now - kept):
+                self._average_buffers()
                 self._save()
                 kept = now
-        # Each process has seen other images.
-        self.assembly.processes.average_buffers(self.assembly.network)
-        if self.assembly.averaged is not None:
-            self.assembly.processes.average_buffers(self.assembly.averaged)
+        self._average_buffers()
         miou = self._miou() if self._due() else None
         state.epoch_seconds += time.monotonic() - begun
         self._advance(self._record(miou))
+
+    def _late(self, seconds: float) -> bool:
+        """Whether the last checkpoint is too old; of several processes, as soon as one finds so, all do."""
+        limit_s = 60 * self.assembly.config.run.checkpoint_minutes
+        return self.assembly.processes.mean(float(seconds > limit_s)) > 0
+
+    def _average_buffers(self) -> None:
+        """Each process has seen other images; what norms remember of them becomes the mean."""
+        self.assembly.processes.average_buffers(self.assembly.network)
+        if self.assembly.averaged is not None:
+            self.assembly.processes.average_buffers(self.assembly.averaged)
 
     def _step(self, batch: Batch) -> None:
         assembly, state = self.assembly, self.state

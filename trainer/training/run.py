@@ -89,8 +89,7 @@ def _train(
         return read_result(folder.result)
     with ExitStack() as stack:
         training = Training(assembly, folder)
-        board = Board(folder.tensorboard, training.state.number + 1)
-        stack.callback(board.close)
+        board = stack.enter_context(Board(folder.tensorboard, training.state.number + 1))
         training.listeners = (ProgressLine(config.schedule, what), board)
         training.run()
     return _conclude(assembly, training, folder)

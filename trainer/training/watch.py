@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
+from trainer.runs.board import ScalarBoard
 from trainer.runs.progress import StatusLine, duration
 from trainer.training.config import ScheduleConfig
 from trainer.training.loop import State
@@ -59,34 +59,17 @@ class ProgressLine(StatusLine):
         self._before = now
 
 
-class Board:
-    """The figures of steps and epochs for TensorBoard.
-
-    Args:
-        folder: where its files are.
-        start: the step at which the training goes on; what an earlier sitting noted from there on is withdrawn.
-    """
-
-    def __init__(self, folder: Path, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=start)
-
-    def _add(self, name: str, value: float, step: int) -> None:
-        self._writer.add_scalar(name, value, step)
+class Board(ScalarBoard):
+    """The figures of steps and epochs for TensorBoard."""
 
     def step(self, state: State, losses: dict[str, float], rate: float) -> None:
         """Losses and learning rate."""
         for name, value in losses.items():
-            self._add(f"loss/{name}", value, state.number)
-        self._add("learning_rate", rate, state.number)
+            self.add(f"loss/{name}", value, state.number)
+        self.add("learning_rate", rate, state.number)
 
     def epoch(self, record: EpochRecord) -> None:
         """Accuracy."""
         if record.miou is not None:
-            self._add("miou", record.miou, record.epoch)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
+            self.add("miou", record.miou, record.epoch)
+        self.flush()
