@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,3 +29,8 @@ def publish(document: dict[str, Any], output: Path | None) -> None:
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text + "\n", encoding="utf-8")
+
+
+def spread(values: list[float]) -> dict[str, float | None]:
+    """Mean, and the standard deviation over the seeds; None where there is one."""
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else None}

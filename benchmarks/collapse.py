@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
-from _common import publish
+from _common import publish, spread
 
 from latency_db.store import Store
 from searcher.assembly import Assembly, assemble
@@ -119,11 +118,6 @@ def summary(
         "miou_val": final,
         "seconds": result.seconds,
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean, and the standard deviation over the seeds."""
-    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0}
 
 
 def main() -> None:

@@ -8,13 +8,12 @@ judged on the validation images.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import publish
+from _common import publish, spread
 
 from latency_db.keys import ImageSize
 from trainer.cost import count_cost
@@ -103,11 +102,6 @@ def summary(entry: Entry, folder: TrainFolder, image: ImageSize) -> dict[str, An
         "minutes": result.seconds / 60,
         "curve": [{"epoch": one.epoch + 1, "loss": one.segmentation, "miou": one.miou} for one in epochs],
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean, and the standard deviation over the seeds."""
-    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0}
 
 
 def main() -> None:

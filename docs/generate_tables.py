@@ -294,12 +294,17 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+ON_CAMVID = ("collapse", "camvid")
+"""What needs that data."""
+
+
 def shown(name: str) -> str:
     """The table, or that there is none."""
     try:
         return TABLES[name]()
     except FileNotFoundError:
-        return "*Not measured yet: `make bench` does.*"
+        how = "make bench-camvid CAMVID=DIR" if name in ON_CAMVID else "make bench"
+        return f"*Not measured yet: `{how}` does.*"
 
 
 def render(text: str) -> str:

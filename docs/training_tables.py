@@ -37,7 +37,7 @@ def camvid(document: dict[str, Any], table: Table) -> str:
 def compare(document: dict[str, Any], table: Table) -> str:
     """Networks timed side by side."""
     rows = []
-    for row in document["rows"]:
+    for row in document["results"]:
         paper = row.get("paper")
         latency = "–" if row["latency_ms"] is None else f"{row['latency_ms']:.1f} ms"
         if row["rel_ci"] is not None:

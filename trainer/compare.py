@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from backends.measure import Outcome, Plan
@@ -14,6 +14,7 @@ from latency_db.keys import ImageSize
 from latency_db.recording import Report
 from latency_db.store import Store
 from latency_db.whole_networks import measure_networks
+from trainer.builtin import BUILTIN
 from trainer.cost import Cost, count_cost
 from trainer.subject import Subject
 from trainer.zoo import PUBLISHED, ZOO, Published, Result
@@ -125,7 +126,10 @@ def published(subject: Subject) -> Published | None:
     """What papers print about a network, where they do."""
     if subject.spec.kind == "zoo":
         return PUBLISHED[subject.spec.name]
-    return PUBLISHED["fasterseg"] if subject.spec.name == STUDENT else None
+    architecture, student = subject.spec.architecture, BUILTIN[STUDENT]
+    # By its cells, not by its name: a file may be called anything.
+    same = architecture is not None and replace(architecture, num_classes=student.num_classes) == student
+    return PUBLISHED["fasterseg"] if same else None
 
 
 def paper_row(subject: Subject, image: ImageSize) -> Result | None:

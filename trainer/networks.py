@@ -122,7 +122,10 @@ def _own(factory: str, num_classes: int) -> nn.Module:
         raise InputError(
             f"cannot import {factory}: {error} (is its folder on PYTHONPATH, or its package installed?)"
         ) from None
-    network = make(num_classes)
+    try:
+        network = make(num_classes)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{factory}({num_classes}) fails: {error} (--debug shows where)") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{factory}({num_classes}) gives {type(network).__name__}, not a torch module")
     return network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,9 @@ def space_settings(architecture: Architecture) -> dict[str, Any]:
     return dict(spaces.create(SPACE, **settings).settings)
 
 
-def find_subject(named: str, *, classes: int | None = None, network: str | None = None) -> Subject:
+def find_subject(
+    named: str, *, classes: int | None = None, network: str | None = None, own: Sequence[str] = ()
+) -> Subject:
     """The network that a user means.
 
     Args:
@@ -126,6 +129,7 @@ def find_subject(named: str, *, classes: int | None = None, network: str | None 
             training that has ended. A built-in name or one of the zoo goes before a file of that name.
         classes: channels of the logits of an untrained one. [default: the architecture's own, else 19]
         network: ``package.module:factory`` of a trained module of the user's own.
+        own: the same, of which it may be one.
 
     Raises:
         InputError: it is none of these, or an option does not go with it.
@@ -133,23 +137,24 @@ def find_subject(named: str, *, classes: int | None = None, network: str | None 
     """
     path = Path(named)
     if named not in ZOO and named not in BUILTIN and (path.is_dir() or _is_checkpoint(path)):
-        return _trained(path, classes, network)
+        return _trained(path, classes, network, own)
     if network is not None:
         raise InputError(f"--network goes with the file or the folder of a trained network, and {named} is neither")
     spec = find_network(named)
-    own = spec.architecture.num_classes if spec.architecture is not None else CLASSES
-    return Subject(spec=spec, num_classes=own if classes is None else classes)
+    usual = spec.architecture.num_classes if spec.architecture is not None else CLASSES
+    return Subject(spec=spec, num_classes=usual if classes is None else classes)
 
 
 def _is_checkpoint(path: Path) -> bool:
     """Whether it is a file as torch writes them: an archive, whatever it is called."""
-    return path.is_file() and zipfile.is_zipfile(path)
+    # One that was cut short is no archive any more, and should be called damaged.
+    return path.is_file() and (path.suffix == ".pt" or zipfile.is_zipfile(path))
 
 
-def _trained(path: Path, classes: int | None, network: str | None) -> Subject:
+def _trained(path: Path, classes: int | None, network: str | None, own: Sequence[str]) -> Subject:
     from trainer.trained import load_trained
 
-    kept = load_trained(path, network=None if network is None else find_network(network))
+    kept = load_trained(path, network=None if network is None else find_network(network), own=own)
     if classes is not None and classes != len(kept.classes):
         raise InputError(f"--classes {classes}: {path} was trained for {len(kept.classes)} classes; leave it out")
     return Subject(spec=kept.spec, num_classes=len(kept.classes), trained=path)

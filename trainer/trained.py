@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,20 +54,28 @@ def save_trained(path: Path, trained: Trained) -> None:
             "weights": {
                 name: value
                 for name, value in trained.module.state_dict().items()
-                # Only training uses them.
-                if not name.startswith("auxiliary_heads.")
+                # Only training uses them. What a module of the user's own calls so, it may need.
+                if trained.spec.kind == "module" or not name.startswith("auxiliary_heads.")
             },
         },
     )
 
 
-def load_trained(path: Path, device: torch.device | str = "cpu", *, network: NetworkSpec | None = None) -> Trained:
+def load_trained(
+    path: Path,
+    device: torch.device | str = "cpu",
+    *,
+    network: NetworkSpec | None = None,
+    own: Sequence[str] = (),
+) -> Trained:
     """Read what :func:`save_trained` wrote.
 
     Args:
         path: the file, or the folder of a training that has ended.
         device: where to.
-        network: what the file must be of. A user's own module must be named: a file does not decide what is imported.
+        network: what the file must be of.
+        own: modules of the user's own, as ``package.module:factory``, that the file may be of, too. It must be named
+            here or by ``network``: a file does not decide what is imported.
 
     Raises:
         RunFolderError: it cannot be read, is damaged or is no trained network.
@@ -81,9 +90,9 @@ def load_trained(path: Path, device: torch.device | str = "cpu", *, network: Net
         spec = NetworkSpec.from_json(kept.get("network"))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if network is not None and (network.kind, network.architecture) != (spec.kind, spec.architecture):
+    if network is not None and _identity(network) != _identity(spec):
         raise InputError(f"{path} is of the network {spec.name}, not of {network.name}")
-    if spec.kind == "module" and (network is None or network.name != spec.name):
+    if spec.kind == "module" and network is None and spec.name not in own:
         raise InputError(f"{path} is of a module of your own: name it with --network {spec.name}")
     classes, size = kept.get("classes"), kept.get("size")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
@@ -104,3 +113,8 @@ def load_trained(path: Path, device: torch.device | str = "cpu", *, network: Net
         dataset=str(kept.get("dataset")),
         size=None if size is None else (size[0], size[1]),
     )
+
+
+def _identity(spec: NetworkSpec) -> object:
+    """What makes a network what it is: an architecture is its cells, by whatever name it goes."""
+    return spec.architecture if spec.kind == "architecture" else (spec.kind, spec.name)

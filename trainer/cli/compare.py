@@ -39,6 +39,13 @@ HEADERS = ("network", "params M", "GMAC", "logits", "latency ms", "±95%", "FPS"
     help="Network input, height x width; repeatable, all in one run.  [default: 1024x2048]",
 )
 @click.option("--own-resolution", is_flag=True, help="Each network at the resolution that the paper's Table 4 has.")
+@click.option(
+    "--network",
+    "own",
+    multiple=True,
+    metavar="PKG.MOD:FACTORY",
+    help="What makes the module, where a NETWORK is a trained module of your own. Repeatable.",
+)
 @click.option("--classes", type=click.IntRange(min=1), help="Classes of untrained networks.  [default: 19]")
 @click.option(
     "--out",
@@ -60,6 +67,7 @@ def compare(
     seed: int,
     images: tuple[ImageSize, ...],
     own_resolution: bool,
+    own: tuple[str, ...],
     classes: int | None,
     out: Path | None,
     as_json: bool,
@@ -80,7 +88,7 @@ def compare(
         plan = network_plan(rel_ci, time_budget)
     except ValueError as error:
         raise InputError(str(error)) from None
-    subjects = [find_subject(name, classes=classes) for name in networks or comparing.default_names()]
+    subjects = [find_subject(name, classes=classes, own=own) for name in networks or comparing.default_names()]
     if not images and not own_resolution:
         images = (USUAL_SIZE,)
     found, unlisted = comparing.entries(subjects, images, own_resolution=own_resolution, named=bool(networks))

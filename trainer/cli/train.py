@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latency_db.cli.common import IMAGE_SIZE, Command
+from trainer.builtin import BUILTIN
 from trainer.runs.options import setting, settings_as_tables
+from trainer.zoo import ZOO
 
 if TYPE_CHECKING:
     from trainer.training.result import TrainingResult
@@ -41,6 +43,7 @@ _OPTIONS = (
         "--teacher",
         help="Who teaches: a trained network (file or folder), or a network as NETWORK, which is trained first.",
     ),
+    click.option("--teacher-network", metavar="PKG.MOD:FACTORY", help="What makes a trained --teacher of your own."),
     setting("--distillation", to="loss.distillation", type=float, help="Weight of Eq. 4.  [default: 1]"),
     setting("--branches", to="network.branches", type=RatesType(), help="Keep only branches that end at these rates."),
     setting("--chi", to="network.chi", type=int, help="Give every cell this expansion ratio."),
@@ -87,6 +90,7 @@ def train(
     config_file: str | None,
     resume: bool,
     teacher: str | None,
+    teacher_network: str | None,
     **options: Any,
 ) -> None:
     """Train NETWORK from scratch.
@@ -114,7 +118,9 @@ def train(
     if network is not None:
         given.append({"network": {"name": network}})
     if teacher is not None:
-        given.append({"teacher": {"model" if _is_trained(Path(teacher)) else "network": teacher}})
+        given.append({"teacher": {"model" if _is_trained(teacher) else "network": teacher}})
+    if teacher_network is not None:
+        given.append({"teacher": {"network": teacher_network}})
     config = build_config(*start.layers(folder.path, given))
     with launched(start, folder.path, "training") as group:
         result = run_training(config, folder, group, resume=resume)
@@ -122,9 +128,10 @@ def train(
         _print(result, folder.model)
 
 
-def _is_trained(path: Path) -> bool:
-    """Whether a path is of a trained network, and not of an architecture."""
-    return path.is_dir() or path.suffix == ".pt"
+def _is_trained(named: str) -> bool:
+    """Whether it is a trained network; the name of a network goes before a folder of that name."""
+    path = Path(named)
+    return named not in ZOO and named not in BUILTIN and (path.is_dir() or path.suffix == ".pt")
 
 
 def _print(result: TrainingResult, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from latency_db.errors import InputError
 from trainer.data import Augment, Loader, SegmentationDataset, Size, loader, open_dataset
 from trainer.data.crop import check_crop
 from trainer.evaluate import with_image_size
+from trainer.inference import run_network
 from trainer.networks import NetworkSpec, find_network
 from trainer.runs.processes import Processes
 from trainer.runs.torch_device import PRECISIONS, open_device
@@ -78,7 +80,10 @@ def resolve(config: NetworkConfig) -> NetworkSpec:
         architecture = keep_branches(architecture, config.branches)
     if config.chi is not None:
         architecture = fix_chi(architecture, config.chi)
-    return replace(spec, architecture=architecture)
+    # Under its own name nobody would take it for the whole one.
+    taken = [f"b{'-'.join(map(str, config.branches))}"] if config.branches is not None else []
+    taken += [f"chi{config.chi}"] if config.chi is not None else []
+    return replace(spec, name="-".join([spec.name, *taken]), architecture=architecture)
 
 
 def open_data(config: TrainConfig, processes: Processes, *, pin_memory: bool) -> tuple[Loader, Loader]:
@@ -130,7 +135,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     spec = resolve(config.network)
     training, validation = open_data(config, processes, pin_memory=device.type == "cuda")
     teacher = _teacher(config, training.dataset, device)
-    network = _network(config, spec, training.dataset.num_classes).to(device)
+    network = make_network(config, spec, training.dataset.num_classes).to(device)
     if config.run.channels_last:
         for parameter in network.parameters():
             if parameter.dim() == 4:
@@ -167,7 +172,12 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     )
 
 
-def _network(config: TrainConfig, spec: NetworkSpec, num_classes: int) -> nn.Module:
+def make_network(config: TrainConfig, spec: NetworkSpec, num_classes: int) -> nn.Module:
+    """The network, freshly drawn from the seed; tried on a batch of nothing.
+
+    Raises:
+        InputError: it cannot be built, has no auxiliary heads where they are asked for, or gives no such logits.
+    """
     auxiliary = config.loss.auxiliary > 0
     with torch.random.fork_rng(devices=[]):
         # The first weights come out of torch's global source: from the seed, whoever used it before.
@@ -178,14 +188,31 @@ def _network(config: TrainConfig, spec: NetworkSpec, num_classes: int) -> nn.Mod
             raise InputError(f"{spec.name}: {error}") from None
     if auxiliary and not isinstance(network, AuxiliaryNetwork):
         raise InputError(f"{spec.name} has no auxiliary heads: leave loss.auxiliary at 0")
+    _try(network, spec, num_classes, config)
     return network
+
+
+def _try(network: nn.Module, spec: NetworkSpec, num_classes: int, config: TrainConfig) -> None:
+    """One step's forward pass, on a copy: what norms remember of it must not stay."""
+    batch = torch.zeros(config.schedule.batch_size, 3, *config.data.crop)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            run_network(copy.deepcopy(network).train(), batch, num_classes)
+    except ValueError as error:
+        height, width = config.data.crop
+        raise InputError(
+            f"{spec.name} cannot be trained on {config.schedule.batch_size} crops of {height}x{width}: {error}",
+            hint="take a larger batch or crop",
+        ) from None
+    except InputError as error:
+        raise InputError(f"{spec.name}: {error.message}") from None
 
 
 def _teacher(config: TrainConfig, dataset: SegmentationDataset, device: torch.device) -> Trained | None:
     if config.teacher.model is None:
         return None
     spec = None if config.teacher.network is None else find_network(config.teacher.network)
-    teacher = load_trained(Path(config.teacher.model), device, network=spec)
+    teacher = load_trained(Path(config.teacher.model), device, network=spec, own=(config.network.name,))
     if teacher.classes != dataset.classes:
         raise InputError(
             f"the teacher {config.teacher.model} knows {_listed(teacher.classes)}, the data has "

@@ -149,6 +149,8 @@ class TrainConfig(Tables):
     def _steps_fit(self) -> TrainConfig:
         if self.network.branches is not None and not self.network.branches:
             raise ValueError("network.branches names no branch")
+        if self.run.compile and self.loss.auxiliary:
+            raise ValueError("run.compile compiles the network without its auxiliary heads: leave loss.auxiliary at 0")
         return self
 
 

@@ -13,8 +13,9 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from trainer.accuracy import measure_accuracy
-from trainer.data import Batch
+from trainer.data import Batch, DataError
 from trainer.data.hashing import mix
+from trainer.metrics import MeanIoU
 from trainer.runs.checkpoint import load_checkpoint, save_checkpoint
 from trainer.runs.errors import RunError
 from trainer.training.assembly import Assembly
@@ -166,8 +167,7 @@ class Training:
         return done % schedule.validate_every == 0 or done == schedule.epochs
 
     def _miou(self) -> float:
-        assembly = self.assembly
-        return measure_accuracy(assembly.judged, assembly.validation, len(assembly.classes), assembly.device).value()
+        return judge(self.assembly).value()
 
     def _record(self, miou: float | None) -> EpochRecord:
         state = self.state
@@ -236,3 +236,16 @@ class Training:
         if assembly.processes.first:
             keep_until(self.folder.epochs, self.state.epoch)
         return True
+
+
+def judge(assembly: Assembly) -> MeanIoU:
+    """The network on the validation images; every process takes part, each with its share of them.
+
+    Raises:
+        DataError: no pixel of them has a class.
+    """
+    metric = measure_accuracy(assembly.judged, assembly.validation, len(assembly.classes), assembly.device)
+    if all(value is None for value in metric.per_class()):
+        data = assembly.config.data
+        raise DataError(f"{data.dataset}: no pixel of the split {data.validation_split} has a class")
+    return metric

@@ -6,15 +6,14 @@ import importlib.util
 from contextlib import ExitStack
 from pathlib import Path
 
-from trainer.accuracy import measure_accuracy
 from trainer.runs.files import write_whole
 from trainer.runs.processes import Processes
 from trainer.trained import Trained, save_trained
-from trainer.training.assembly import Assembly, assemble, resolve
+from trainer.training.assembly import Assembly, assemble, make_network, open_data, resolve
 from trainer.training.config import NetworkConfig, TeacherConfig, TrainConfig
 from trainer.training.curves import render_curves
 from trainer.training.folder import TrainFolder
-from trainer.training.loop import Training
+from trainer.training.loop import Training, judge
 from trainer.training.record import read_epochs
 from trainer.training.result import TrainingResult, read_result
 from trainer.training.watch import Board, ProgressLine
@@ -51,7 +50,8 @@ def _taught(config: TrainConfig, folder: TrainFolder, processes: Processes, *, r
     if teacher.network is None or teacher.model is not None:
         return config
     # A student that cannot be trained should not show after its teacher's night.
-    resolve(config.network)
+    training, _ = open_data(config, processes, pin_memory=False)
+    make_network(config, resolve(config.network), training.dataset.num_classes)
     own = config.model_copy(
         update={
             "network": NetworkConfig(name=teacher.network),
@@ -97,8 +97,7 @@ def _train(
 
 def _judge(assembly: Assembly) -> list[float | None]:
     """IoU of each class. Every process takes part: each judges on its share of the images."""
-    metric = measure_accuracy(assembly.judged, assembly.validation, len(assembly.classes), assembly.device)
-    return metric.per_class()
+    return judge(assembly).per_class()
 
 
 def _conclude(assembly: Assembly, training: Training, folder: TrainFolder) -> TrainingResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import nn
 
+from latency_db.errors import InputError
 from tests.trainer.training.trainings import TINY, Own, tiny, trained, write_architecture
 from trainer.accuracy import measure_accuracy
 from trainer.cli import main
 from trainer.data import Batch, loader, open_dataset
 from trainer.evaluate import evaluate
+from trainer.networks import find_network
 from trainer.runs.checkpoint import load_checkpoint
 from trainer.runs.processes import Processes
 from trainer.trained import load_trained
@@ -338,9 +341,6 @@ def test_other_settings_are_named(tmp_path: Path, student: Path) -> None:
 def test_a_module_of_one_s_own_is_not_imported_because_a_file_says_so(tmp_path: Path) -> None:
     done = say(OWN, *quick("--out", str(tmp_path / "run")))
     assert done.exit_code == 0, done.output
-    from latency_db.errors import InputError
-    from trainer.networks import find_network
-
     with pytest.raises(InputError, match="--network tests"):
         load_trained(tmp_path / "run")
     assert isinstance(load_trained(tmp_path / "run", network=find_network(OWN)).module, Own)
@@ -395,3 +395,50 @@ def test_two_processes_train_one_network(tmp_path: Path, student: Path) -> None:
 def test_settings_survive_the_file(unbroken: TrainFolder, student: Path, teacher: TrainFolder) -> None:
     assert unbroken.read_config() == tiny(str(student), teacher={"model": str(teacher.path)})
     assert TINY["schedule"]["epochs"] == unbroken.read_config().schedule.epochs
+
+
+MODULE = "tests.trainer.training.trainings"
+
+
+def test_a_module_of_one_s_own_keeps_its_heads(tmp_path: Path) -> None:
+    own = f"{MODULE}:OwnWithHeads"
+    done = say(own, *quick("--auxiliary", "1", "--out", str(tmp_path / "run")))
+    assert done.exit_code == 0, done.output
+    module = load_trained(tmp_path / "run", own=(own,)).module
+    assert "auxiliary_heads.0.weight" in module.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "expected"),
+    [
+        (f"{MODULE}:too_few", [], r"logits of shape .* not \(2, 10, h, w\)"),
+        (f"{MODULE}:nothing", [], "has no attribute 'nothing'"),
+        ("enet", ["--auxiliary", "1"], "without auxiliary losses"),
+        ("fast-scnn", ["--batch-size", "1", "--crop", "64x128"], "Expected more than 1 value per channel"),
+    ],
+)
+def test_a_student_that_cannot_be_trained_shows_before_its_teacher_is(
+    network: str, options: list[str], expected: str, tmp_path: Path
+) -> None:
+    said = one_line(say(network, *quick("--out", str(tmp_path / "run"), "--teacher", OWN, *options)))
+    assert re.search(expected, said), said
+    assert not (tmp_path / "run" / "teacher" / "config.toml").exists()
+
+
+def test_a_file_of_another_network_is_not_taken_for_the_one_that_is_meant(tmp_path: Path) -> None:
+    done = say("fast-scnn", *quick("--out", str(tmp_path / "run")))
+    assert done.exit_code == 0, done.output
+    with pytest.raises(InputError, match="is of the network fast-scnn, not of enet"):
+        load_trained(tmp_path / "run", network=find_network("enet"))
+
+
+def test_compiling_leaves_out_auxiliary_heads_and_says_so(tmp_path: Path, student: Path) -> None:
+    arguments = quick("--compile", "--auxiliary", "1", "--out", str(tmp_path / "run"))
+    assert "run.compile" in one_line(say(str(student), *arguments))
+
+
+def test_labels_without_any_class_are_no_accuracy(tmp_path: Path, student: Path) -> None:
+    data = labelled(tmp_path / "data", ("sky", "ground"), 1)
+    for path in (data / "masks" / "val").iterdir():
+        Image.new("L", (128, 64), 255).save(path)
+    assert "no pixel of the split val" in one_line(say(str(student), *own_data(data), "--out", str(tmp_path / "run")))

@@ -61,6 +61,31 @@ def trained(folder: Path, named: str, *, resume: bool = False, **changes: Any) -
     return run
 
 
+class OwnWithHeads(nn.Module):
+    """A user's module that is trained with a head of its own."""
+
+    auxiliary_weights = (0.5,)
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, num_classes, 8, stride=8)
+        self.auxiliary_heads = nn.ModuleList([nn.Conv2d(num_classes, num_classes, 1)])
+
+    def forward(self, image: Any) -> Any:
+        """(N, 3, H, W) → (N, classes, H/8, W/8)."""
+        return self.layer(image)
+
+    def with_auxiliary(self, image: Any) -> Any:
+        """The same, and what the head says."""
+        logits = self.layer(image)
+        return logits, (self.auxiliary_heads[0](logits),)
+
+
+def too_few(num_classes: int) -> nn.Module:
+    """Logits for one class less than there are."""
+    return Own(num_classes - 1)
+
+
 class Own(nn.Module):
     """A user's module: one convolution and what drops out."""
 
