@@ -16,6 +16,7 @@ from searcher.drawing import draw_architecture
 from searcher.further import Section
 from searcher.history import ROLES, Role
 from searcher.past_run import PastRun, read_run
+from searcher.predict_command import predict_command
 from searcher.result import Branches, Derived, SearchResult
 from trainer.runs.files import write_whole
 
@@ -252,6 +253,7 @@ def _searched(run: PastRun) -> dict[str, str]:
     classes = result.dataset.classes if result else run.about.classes if run.about else ()
     target_ms = "none" if latency.target_ms is None else f"{latency.target_ms:g} ms ± {latency.tolerance:.0%}"
     counted = f"T = {latency.target_ms or latency.objective_target_ms:g} ms, w = {latency.exponent:g}"
+    again = {"The student's latency again": predict_command(config, len(classes), run.folder.student)} if result else {}
     return {
         "Device": run.device,
         "Latencies of": result.target if result else (latency.backend or "the device's only or best target"),
@@ -265,6 +267,7 @@ def _searched(run: PastRun) -> dict[str, str]:
         "Epochs": f"{config.schedule.pretrain_epochs} of pretraining, {config.schedule.search_epochs} of searching",
         "Began": f"{run.about.started_at:%Y-%m-%d %H:%M %Z}" if run.about else "–",
         "Folder": str(run.folder.path.resolve()),
+        **again,
     }
 
 

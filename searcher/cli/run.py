@@ -107,6 +107,7 @@ def run(
     """
     from latency_db import spaces
     from searcher.config import build_config
+    from searcher.predict_command import predict_command
     from searcher.run import run_search
     from searcher.run_folder import RunFolder
     from trainer.runs.launch import Start, launched
@@ -120,14 +121,15 @@ def run(
     with launched(start, folder.path, "searching") as group:
         result = run_search(config, folder, open_store(ctx), group, resume=resume)
     if result is not None:
-        _print(result, folder.path)
+        _print(result, folder.path, predict_command(config, len(result.dataset.classes), folder.student))
 
 
-def _print(result: SearchResult, folder: Path) -> None:
+def _print(result: SearchResult, folder: Path, predict: str) -> None:
     for role, one in (("student", result.student), ("teacher", result.teacher)):
         miou = "" if one.miou is None else f", mIoU as derived {one.miou:.1%}"
         ends = " and ".join(f"1/{s}" for s in one.branches)
         click.echo(f"{role}: {one.latency_ms:.4f} ms at {result.image_size} on {result.device}, ends at {ends}{miou}")
         if one.note:
             click.echo(f"  {one.note}")
+    click.echo(f"the student's latency again: {predict}")
     click.echo(f"{folder / 'report.html'}")

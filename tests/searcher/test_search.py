@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from searcher.assembly import make_space
 from searcher.cli import main
 from searcher.history import read_epochs, read_result
 from searcher.loop import KIND
+from searcher.predict_command import predict_command
 from searcher.run import run_search
 from searcher.run_folder import RunFolder
 from tests.searcher.searches import TINY, tiny
@@ -98,10 +100,10 @@ def test_the_reported_latency_is_what_predict_says(unbroken: RunFolder) -> None:
 def test_latency_db_predict_gives_the_reported_latency(unbroken: RunFolder, tmp_path: Path) -> None:
     from latency_db.cli import main as latency_db
 
-    settings = [f"{name}={json.dumps(value)}" for name, value in {**TINY["space"], "num_classes": 10}.items()]
-    given = [part for setting in settings for part in ("--space-setting", setting)]
-    asked = ["predict", str(unbroken.student), "--device", "1080ti", "--extrapolate", "--image-size", "512x1024"]
-    done = CliRunner().invoke(latency_db, ["--db", str(tmp_path / "empty.db"), *asked, *given, "--json"])
+    # The very command that the search prints at its end.
+    asked = shlex.split(predict_command(unbroken.read_config(), 10, unbroken.student))
+    assert asked[0] == "latency-db"
+    done = CliRunner().invoke(latency_db, ["--db", str(tmp_path / "empty.db"), *asked[1:], "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["latency_ms"] == read_result(unbroken.result).student.latency_ms
 
