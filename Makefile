@@ -51,7 +51,7 @@ demo: $(STAMP)
 	$(BIN)/trainer train demo/search/student.json --teacher demo/search/teacher.json --config examples/demo-train.toml --out demo/training --resume
 	$(BIN)/trainer eval demo/training --dataset synthetic
 	$(BIN)/trainer export demo/training --image-size 256x512 --output demo/student.onnx
-	$(BIN)/trainer --db demo/latency.db bench demo/training $(DEMO_ON) --time-budget 60s --json > demo/bench.json
+	$(BIN)/trainer --db demo/latency.db bench demo/training $(DEMO_ON) $(DEMO_SPACE) --time-budget 60s --json > demo/bench.json
 	$(BIN)/trainer grid demo/training/teacher demo/training --dataset synthetic --images 4 --out demo/grid.png
 	$(BIN)/searcher report demo/search --trained demo/training --seen demo/grid.png --measured demo/bench.json --validated demo/validation --output demo/report.html
 
@@ -84,7 +84,8 @@ bench: $(STAMP)
 	$(BIN)/latency-db --db runs/search.db profile --device this-machine --image-size 256x512 --space-setting num_classes=10 --time-budget 4m
 	$(BIN)/python benchmarks/search_target.py --db runs/search.db --output docs/results/search_target.json
 	$(BIN)/python benchmarks/compare_networks.py --db runs/compare.db --output docs/results/compare.json
-	$(BIN)/python benchmarks/predicted_latency.py --db runs/predicted.db --output docs/results/predicted_latency.json
+	for target in 30 45; do $(BIN)/searcher --db runs/search.db run --device this-machine --image-size 256x512 --target-ms $$target --size 64x128 --crop 64x128 --count 24 --workers 0 --pretrain-epochs 1 --search-epochs 3 --batch-size 2 --out runs/searched-$$target --resume; done
+	$(BIN)/python benchmarks/predicted_latency.py runs/searched-30/student.json runs/searched-45/student.json --image-size 256x512 --minutes 10 --output docs/results/predicted_latency.json
 	$(BIN)/python benchmarks/accuracy.py --db runs/accuracy.db --report runs/accuracy --output docs/results/accuracy.json
 	mkdir -p docs/images
 	cp runs/accuracy/seed-1/validation.png docs/images/validation.png
