@@ -85,7 +85,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/search_target.py --db runs/search.db --output docs/results/search_target.json
 	$(BIN)/python benchmarks/compare_networks.py --db runs/compare.db --output docs/results/compare.json
 	for target in 30 45; do $(BIN)/searcher --db runs/search.db run --device this-machine --image-size 256x512 --target-ms $$target --size 64x128 --crop 64x128 --count 24 --workers 0 --pretrain-epochs 1 --search-epochs 3 --batch-size 2 --out runs/searched-$$target --resume; done
-	$(BIN)/python benchmarks/predicted_latency.py runs/searched-30/student.json runs/searched-45/student.json --image-size 256x512 --minutes 10 --output docs/results/predicted_latency.json
+	$(BIN)/python benchmarks/predicted_latency.py runs/searched-30/student.json runs/searched-45/student.json --image-size 256x512 --minutes 8 --output docs/results/predicted_latency.json
 	$(BIN)/python benchmarks/accuracy.py --db runs/accuracy.db --report runs/accuracy --output docs/results/accuracy.json
 	mkdir -p docs/images
 	cp runs/accuracy/seed-1/validation.png docs/images/validation.png

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--device", default="this-machine", help="slug of this machine in it")
     parser.add_argument("--image-size", default="256x512", help="of this machine's table")
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="search-target-"))
