@@ -52,8 +52,8 @@ def entries(options: argparse.Namespace) -> Iterator[Entry]:
         yield Entry("student", STUDENT, seed)
         if options.teacher is not None:
             yield Entry("student-distilled", STUDENT, seed, taught=True)
-        for name in options.zoo:
-            yield Entry(name, name, seed)
+        if seed < options.zoo_seeds:
+            yield from (Entry(name, name, seed) for name in options.zoo)
 
 
 def configuration(entry: Entry, options: argparse.Namespace) -> TrainConfig:
@@ -111,15 +111,16 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/camvid"), help="where the runs are")
     parser.add_argument("--teacher", help="architecture of the teacher: the JSON file that a search left")
     parser.add_argument("--zoo", nargs="*", default=["fast-scnn", "bisenet-x39"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="of the student")
+    parser.add_argument("--zoo-seeds", type=int, default=1, help="of each network of the zoo")
     parser.add_argument("--only", nargs="*", help="train these alone, as in student-0; judge nothing")
     parser.add_argument("--size", type=ImageSize.parse, default="180x240")
     parser.add_argument("--crop", type=ImageSize.parse, default="160x208")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--ema", type=float, default=0.98)
-    parser.add_argument("--validate-every", type=int, default=4)
+    parser.add_argument("--validate-every", type=int, default=5)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="float32")
