@@ -176,9 +176,10 @@ def main() -> None:
         }
         for setting in SETTINGS
     }
-    config = vars(options) | {name: str(getattr(options, name)) for name in ("data", "runs", "output", "picture")}
-    config.pop("data")
-    publish({"options": config, "runs": found, "settings": by_setting}, options.output)
+    # Where things lie is of no concern to who reads the figures.
+    places = ("data", "runs", "output", "picture", "only")
+    shown = {name: value for name, value in vars(options).items() if name not in places}
+    publish({"options": shown, "runs": found, "settings": by_setting}, options.output)
 
 
 if __name__ == "__main__":
