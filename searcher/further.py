@@ -143,7 +143,12 @@ def figure(path: Path, caption: str) -> Figure:
         content = path.read_bytes()
     except OSError as error:
         raise cannot("read", path, error) from None
-    return Figure(caption=caption, source=f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}")
+    return Figure(caption=caption, source=data_url(content))
+
+
+def data_url(png: bytes) -> str:
+    """A picture as the page holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 KINDS: dict[str, Callable[[Path], Section]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from latency_db.errors import LatencyDbError
 from latency_db.report.rendering import environment, ms, signed
 from searcher import pictures
 from searcher.drawing import draw_architecture
-from searcher.further import Section
+from searcher.further import Section, data_url
 from searcher.history import ROLES, Role
 from searcher.past_run import PastRun, read_run
 from searcher.predict_command import predict_command
@@ -166,9 +165,9 @@ def _drawn(run: PastRun) -> tuple[list[tuple[_Picture, bytes]], str | None]:
     try:
         for file, (caption, draw) in PICTURES.items():
             content = draw(run)
-            found.append((_Picture(file, caption, _data_url(content)), content))
+            found.append((_Picture(file, caption, data_url(content)), content))
         for role, content in _drawings(run).items():
-            found.append((_Picture(f"{role}.png", f"The {role}'s cells.", _data_url(content)), content))
+            found.append((_Picture(f"{role}.png", f"The {role}'s cells.", data_url(content)), content))
     except LatencyDbError as error:
         if "matplotlib" not in error.message:
             raise
@@ -180,10 +179,6 @@ def _drawings(run: PastRun) -> dict[Role, bytes]:
     if run.result is None:
         return {}
     return {role: draw_architecture(run.architecture(derived_of(run.result, role).file)) for role in ROLES}
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _state(run: PastRun, status: str | None) -> _State:

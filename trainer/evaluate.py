@@ -17,6 +17,7 @@ from trainer.data.files import PairedFiles
 from trainer.data.sample import Sample, Size
 from trainer.image_files import image_to
 from trainer.inference import Checked
+from trainer.metrics import mean_iou
 from trainer.trained import Trained
 
 SHOWN = 4
@@ -85,7 +86,7 @@ def evaluate(
     return Evaluation(
         images=len(sized),
         image_size=sized.size if size is None else Size(*size),
-        miou=metric.value(),
+        miou=mean_iou(values),
         iou=dict(zip(trained.classes, values, strict=True)),
     )
 

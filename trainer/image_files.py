@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from latency_db.errors import InputError
+from trainer.data.files import unreadable
 from trainer.data.sample import Size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -23,12 +24,8 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
-    except UnidentifiedImageError:
-        raise InputError(f"cannot read {path}: not an image") from None
-    # Pillow reports a broken PNG as a SyntaxError.
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-        raise InputError(f"cannot read {path}: {reason}") from None
+        raise InputError(f"cannot read {path}: {unreadable(error)}") from None
     if upright.mode not in _MODES:
         raise InputError(f"{path} is no colour image of 8 bits a channel: its mode is {upright.mode}")
     return upright.convert("RGB")

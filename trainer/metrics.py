@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -40,5 +42,10 @@ class MeanIoU:
 
     def value(self) -> float:
         """The mean over the classes that are in a label or predicted; 0 where there is none."""
-        known = [iou for iou in self.per_class() if iou is not None]
-        return sum(known) / len(known) if known else 0.0
+        return mean_iou(self.per_class())
+
+
+def mean_iou(per_class: Iterable[float | None]) -> float:
+    """The mean over the classes whose IoU is known; 0 where there is none."""
+    known = [iou for iou in per_class if iou is not None]
+    return sum(known) / len(known) if known else 0.0

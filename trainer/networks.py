@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,6 +86,15 @@ class NetworkSpec:
         if kind == "module" and _FACTORY.fullmatch(name):
             return cls(kind=kind, name=name)
         raise InputError(f"network {name!r} of kind {kind!r} is unknown to this release")
+
+
+def is_trained(named: str) -> bool:
+    """Whether a trained network is meant, by the folder of its training or by its file; a name goes before both."""
+    path = Path(named)
+    if named in ZOO or named in BUILTIN:
+        return False
+    # torch writes archives, whatever they are called; one that was cut short is none, and should be called damaged.
+    return path.is_dir() or path.suffix == ".pt" or (path.is_file() and zipfile.is_zipfile(path))
 
 
 def find_network(named: str) -> NetworkSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,7 @@ from latency_db.keys import ImageSize
 from latency_db.whole_networks import WholeNetwork
 from latency_db.workloads import seeded
 from trainer.architecture import Architecture
-from trainer.builtin import BUILTIN
-from trainer.networks import NetworkSpec, find_network
-from trainer.zoo import ZOO
+from trainer.networks import NetworkSpec, find_network, is_trained
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,20 +132,13 @@ def find_subject(
         InputError: it is none of these, or an option does not go with it.
         RunFolderError: the file is damaged.
     """
-    path = Path(named)
-    if named not in ZOO and named not in BUILTIN and (path.is_dir() or _is_checkpoint(path)):
-        return _trained(path, classes, network, own)
+    if is_trained(named):
+        return _trained(Path(named), classes, network, own)
     if network is not None:
         raise InputError(f"--network goes with the file or the folder of a trained network, and {named} is neither")
     spec = find_network(named)
     usual = spec.architecture.num_classes if spec.architecture is not None else CLASSES
     return Subject(spec=spec, num_classes=usual if classes is None else classes)
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Whether it is a file as torch writes them: an archive, whatever it is called."""
-    # One that was cut short is no archive any more, and should be called damaged.
-    return path.is_file() and (path.suffix == ".pt" or zipfile.is_zipfile(path))
 
 
 def _trained(path: Path, classes: int | None, network: str | None, own: Sequence[str]) -> Subject:

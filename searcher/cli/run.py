@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latency_db.cli.common import IMAGE_SIZE, Command, open_store
-from trainer.runs.options import setting, settings_as_tables
+from trainer.runs.options import (
+    CONFIG_FILE,
+    DATASET,
+    FOLDER,
+    PRECISION,
+    SEED,
+    SIZE,
+    THREADS,
+    WORKERS,
+    setting,
+    settings_as_tables,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from searcher.result import SearchResult
@@ -37,13 +49,11 @@ class WeightsType(click.ParamType[Any]):
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     setting("--device", to="latency.device", help="Device slug, or eight or more digits of a target's key."),
-    setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
+    DATASET,
     setting("--split", to="data.split", help="Images to search on.  [default: train]"),
-    setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
+    FOLDER,
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the run.  [default: runs/<time>]"),
-    click.option(
-        "--config", "config_file", type=click.Path(dir_okay=False), help="TOML file with settings; options win."
-    ),
+    CONFIG_FILE,
     click.option("--resume", is_flag=True, help="Go on with the search in --out; begin it, where there is none yet."),
     setting("--backend", to="latency.backend", help="Backend, where the device has several targets."),
     setting(
@@ -57,16 +67,16 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         to="latency.predict_missing",
         help="Fill what is not stored by a model fitted to what is.",
     ),
-    setting("--size", to="data.size", type=IMAGE_SIZE, help="Bring images to this size first."),
+    SIZE,
     setting("--crop", to="data.crop", type=IMAGE_SIZE, help="Of a training sample.  [default: 160x320]"),
     setting("--count", to="data.count", type=int, help="Take only so many images, or draw so many."),
-    setting("--workers", to="data.workers", type=int, help="Processes that make batches ahead.  [default: 2]"),
+    WORKERS,
     setting("--pretrain-epochs", to="schedule.pretrain_epochs", type=int, help="Of weights alone.  [default: 20]"),
     setting("--search-epochs", to="schedule.search_epochs", type=int, help="Of both in turn.  [default: 30]"),
     setting("--batch-size", to="schedule.batch_size", type=int, help="Images of a step, per process.  [default: 3]"),
-    setting("--seed", to="run.seed", type=int, help="Of everything that is drawn.  [default: 0]"),
-    setting("--precision", to="run.precision", type=click.Choice(["float32", "bfloat16"]), help="Of the forward pass."),
-    setting("--threads", to="run.threads", type=int, help="Of torch on the CPU."),
+    SEED,
+    PRECISION,
+    THREADS,
     click.option(
         "--space-setting",
         "space_settings",
@@ -79,9 +89,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
 
 def search_options(command: Command) -> Command:
     """What a search can be told on the command line."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_OPTIONS, command)
 
 
 @click.command()

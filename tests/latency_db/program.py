@@ -1,4 +1,4 @@
-"""The program ``latency-db`` run in the test's own process."""
+"""A program run in the test's own process: ``latency-db``, or another one that takes ``--db``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner, Result
 
 from latency_db.cli import main
 
 
-def invoke(database: Path | str, *arguments: str) -> Result:
+def invoke(database: Path | str, *arguments: str, program: click.Command = main) -> Result:
     """Run a command on a database."""
-    return CliRunner().invoke(main, ["--db", str(database), *arguments])
+    return CliRunner().invoke(program, ["--db", str(database), *arguments])
 
 
-def document(database: Path | str, *arguments: str) -> Any:
+def document(database: Path | str, *arguments: str, program: click.Command = main) -> Any:
     """What ``--json`` gives, found to be all there is on standard output."""
-    result = invoke(database, *arguments, "--json")
+    result = invoke(database, *arguments, "--json", program=program)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 

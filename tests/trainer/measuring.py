@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from backends import measure as loop
 from backends import registry
@@ -18,6 +15,7 @@ from latency_db.keys import ImageSize
 from latency_db.store import Store
 from searcher.space import FasterSegSpace
 from tests.fakes import FakeBackend, World, named_cost
+from tests.latency_db import program
 from trainer.cli import main
 
 FACTOR = 0.9
@@ -47,23 +45,5 @@ def simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> World:
     return world
 
 
-def invoke(database: Path, *arguments: str) -> Result:
-    """Run ``trainer`` on a database."""
-    return CliRunner().invoke(main, ["--db", str(database), *arguments])
-
-
-def document(database: Path, *arguments: str) -> Any:
-    """What ``--json`` gives, found to be all there is on standard output."""
-    result = invoke(database, *arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def the_line(result: Result) -> str:
-    """The one line that a mistake is worth."""
-    assert result.exit_code not in (0, None), result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ") and len(line) < 500
-    assert result.stdout == ""
-    return line
+invoke = functools.partial(program.invoke, program=main)
+document = functools.partial(program.document, program=main)

@@ -11,22 +11,13 @@ from latency_db.keys import ImageSize
 from latency_db.store import Store
 from tests.fakes import World
 from tests.latency_db.program import document as latency_db
-from tests.trainer.measuring import document, invoke, network_cost, simulate, the_line
+from tests.latency_db.program import the_line
+from tests.trainer.measuring import document, invoke
 from trainer.builtin import FASTERSEG_STUDENT
 from trainer.subject import Subject, find_subject, space_settings
 
 SMALL = ("--image-size", "64x64", "--rel-ci", "0.03")
 STUDENT = ("bench", "fasterseg-student", *SMALL, "--calibration-networks", "6")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "some.db"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, database: Path) -> World:
-    return simulate(monkeypatch, World(network_cost(database), noise=0.002))
 
 
 def test_a_network_of_the_space_is_predicted_from_the_same_run(world: World, database: Path) -> None:

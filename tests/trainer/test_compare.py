@@ -10,23 +10,14 @@ import pytest
 from latency_db.keys import ImageSize
 from latency_db.store import Store
 from tests.fakes import World
-from tests.trainer.measuring import document, invoke, network_cost, simulate, the_line
+from tests.latency_db.program import the_line
+from tests.trainer.measuring import document, invoke
 from trainer.compare import OWN, default_names, paper_row
 from trainer.subject import find_subject
 from trainer.zoo import ZOO
 
 SMALL = ("--image-size", "64x64", "--rel-ci", "0.03")
 PAIR = ("compare", "fast-scnn", "fasterseg-student", *SMALL)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "some.db"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, database: Path) -> World:
-    return simulate(monkeypatch, World(network_cost(database), noise=0.002))
 
 
 def test_all_are_measured_in_one_run_one_network_at_a_time(world: World, database: Path) -> None:
@@ -55,10 +46,17 @@ def test_without_names_it_is_the_zoo_and_the_student() -> None:
     assert default_names() == [*ZOO, "fasterseg-student"]
 
 
-def test_one_round_visits_every_network_before_the_next_begins(world: World, database: Path) -> None:
+def test_one_round_visits_every_network_before_the_next_begins(
+    world: World, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order: list[str] = []
-    load = world.undisturbed
-    world.undisturbed = lambda name: (order.append(name), load(name))[1]  # type: ignore[method-assign]
+    cost = world.undisturbed
+
+    def noted(name: str) -> float:
+        order.append(name)
+        return cost(name)
+
+    monkeypatch.setattr(world, "undisturbed", noted)
     document(database, "compare", "fast-scnn", "enet", "icnet", *SMALL)
     visits = [name for name in order if name != "reference"]
     rounds = [visits[start : start + 3] for start in range(0, 15, 3)]

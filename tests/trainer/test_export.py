@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
-from tests.trainer.measuring import invoke, the_line
+from tests.latency_db.program import the_line
+from tests.trainer.measuring import invoke
 from trainer import export as exporting
 from trainer.export import TOLERANCE, ExportError, export_checked
 from trainer.networks import find_network

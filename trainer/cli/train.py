@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latency_db.cli.common import IMAGE_SIZE, Command
-from trainer.builtin import BUILTIN
-from trainer.runs.options import setting, settings_as_tables
-from trainer.zoo import ZOO
+from trainer.networks import is_trained
+from trainer.runs.options import (
+    CONFIG_FILE,
+    DATASET,
+    FOLDER,
+    PRECISION,
+    SEED,
+    SIZE,
+    THREADS,
+    WORKERS,
+    setting,
+    settings_as_tables,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from trainer.training.result import TrainingResult
@@ -32,12 +43,10 @@ class RatesType(click.ParamType[Any]):
 
 
 _OPTIONS = (
-    setting("--dataset", to="data.dataset", help="Data set by name.  [default: synthetic]"),
-    setting("--data", to="data.folder", type=click.Path(), help="Its folder."),
+    DATASET,
+    FOLDER,
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the training.  [default: runs/<time>]"),
-    click.option(
-        "--config", "config_file", type=click.Path(dir_okay=False), help="TOML file with settings; options win."
-    ),
+    CONFIG_FILE,
     click.option("--resume", is_flag=True, help="Go on with the training in --out; begin it, where there is none yet."),
     click.option(
         "--teacher",
@@ -47,13 +56,13 @@ _OPTIONS = (
     setting("--distillation", to="loss.distillation", type=float, help="Weight of Eq. 4.  [default: 1]"),
     setting("--branches", to="network.branches", type=RatesType(), help="Keep only branches that end at these rates."),
     setting("--chi", to="network.chi", type=int, help="Give every cell this expansion ratio."),
-    setting("--size", to="data.size", type=IMAGE_SIZE, help="Bring images to this size first."),
+    SIZE,
     setting("--crop", to="data.crop", type=IMAGE_SIZE, help="Of a training sample.  [default: 256x512]"),
     setting("--split", to="data.split", help="Images to train on.  [default: train]"),
     setting("--validation-split", to="data.validation_split", help="Images to judge on.  [default: val]"),
     setting("--count", to="data.count", type=int, help="Take only so many training images, or draw so many."),
     setting("--validation-count", to="data.validation_count", type=int, help="The same for the images to judge on."),
-    setting("--workers", to="data.workers", type=int, help="Processes that make batches ahead.  [default: 2]"),
+    WORKERS,
     setting("--epochs", to="schedule.epochs", type=int, help="How many.  [default: 300]"),
     setting("--batch-size", to="schedule.batch_size", type=int, help="Images of a step, per process.  [default: 8]"),
     setting("--learning-rate", to="schedule.learning_rate", type=float, help="Of SGD.  [default: 0.01]"),
@@ -67,18 +76,16 @@ _OPTIONS = (
         "--ema", to="schedule.ema", type=float, help="Decay of the moving average of the weights.  [default: 0: none]"
     ),
     setting("--auxiliary", to="loss.auxiliary", type=float, help="Factor of the auxiliary losses.  [default: 0]"),
-    setting("--seed", to="run.seed", type=int, help="Of everything that is drawn.  [default: 0]"),
-    setting("--precision", to="run.precision", type=click.Choice(["float32", "bfloat16"]), help="Of the forward pass."),
-    setting("--threads", to="run.threads", type=int, help="Of torch on the CPU."),
+    SEED,
+    PRECISION,
+    THREADS,
     setting("--compile/--no-compile", to="run.compile", help="Let torch.compile make the network's kernels."),
 )
 
 
 def train_options(command: Command) -> Command:
     """What a training can be told on the command line."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_OPTIONS, command)
 
 
 @click.command()
@@ -118,7 +125,7 @@ def train(
     if network is not None:
         given.append({"network": {"name": network}})
     if teacher is not None:
-        given.append({"teacher": {"model" if _is_trained(teacher) else "network": teacher}})
+        given.append({"teacher": {"model" if is_trained(teacher) else "network": teacher}})
     if teacher_network is not None:
         given.append({"teacher": {"network": teacher_network}})
     config = build_config(*start.layers(folder.path, given))
@@ -126,12 +133,6 @@ def train(
         result = run_training(config, folder, group, resume=resume)
     if result is not None:
         _print(result, folder.model)
-
-
-def _is_trained(named: str) -> bool:
-    """Whether it is a trained network; the name of a network goes before a folder of that name."""
-    path = Path(named)
-    return named not in ZOO and named not in BUILTIN and (path.is_dir() or path.suffix == ".pt")
 
 
 def _print(result: TrainingResult, model: Path) -> None:

@@ -108,7 +108,7 @@ def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {_reason(error)}") from None
+        raise DataError(f"cannot read {path}: {unreadable(error)}") from None
 
 
 def _load(path: Path) -> Image.Image:
@@ -117,11 +117,12 @@ def _load(path: Path) -> Image.Image:
             image.load()
         # Pillow reports a broken PNG as a SyntaxError.
         except (OSError, SyntaxError) as error:
-            raise DataError(f"cannot read {path}: {_reason(error)}") from None
+            raise DataError(f"cannot read {path}: {unreadable(error)}") from None
     return image
 
 
-def _reason(error: OSError | SyntaxError) -> str:
+def unreadable(error: Exception) -> str:
+    """Why Pillow could not read a file, in a few words; it reports a broken PNG as a SyntaxError."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from trainer.accuracy import measure_accuracy
 from trainer.data import Batch, DataError
 from trainer.data.hashing import mix
-from trainer.metrics import MeanIoU
+from trainer.metrics import mean_iou
 from trainer.runs.checkpoint import load_checkpoint, save_checkpoint
 from trainer.runs.errors import RunError
 from trainer.training.assembly import Assembly
@@ -72,6 +72,9 @@ class Training:
         folder: where it leaves what it learns.
         listeners: who is told.
 
+    Attributes:
+        state: where it is.
+
     Raises:
         RunError: there is a checkpoint, and it cannot be gone on from.
     """
@@ -81,6 +84,7 @@ class Training:
         self.folder = folder
         self.listeners = listeners
         self.state = State(steps=len(assembly.training))
+        self._iou: list[float | None] | None = None
         self._resumed = self._resume()
 
     def run(self) -> None:
@@ -96,6 +100,13 @@ class Training:
         while self.state.epoch < self.assembly.config.schedule.epochs:
             self._epoch(batches)
 
+    def final_iou(self) -> list[float | None]:
+        """IoU of each class at the end: that of the last epoch, whose validation is not done again in its sitting.
+
+        Every process takes part: each judges on its share of the images.
+        """
+        return judge(self.assembly) if self._iou is None else self._iou
+
     def _epoch(self, batches: Iterator[Batch]) -> None:
         state = self.state
         self.assembly.network.train()
@@ -109,7 +120,10 @@ class Training:
                 self._save()
                 kept = now
         self._average_buffers()
-        miou = self._miou() if self._due() else None
+        miou = None
+        if self._due():
+            self._iou = judge(self.assembly)
+            miou = mean_iou(self._iou)
         state.epoch_seconds += time.monotonic() - begun
         self._advance(self._record(miou))
 
@@ -165,9 +179,6 @@ class Training:
     def _due(self) -> bool:
         schedule, done = self.assembly.config.schedule, self.state.epoch + 1
         return done % schedule.validate_every == 0 or done == schedule.epochs
-
-    def _miou(self) -> float:
-        return judge(self.assembly).value()
 
     def _record(self, miou: float | None) -> EpochRecord:
         state = self.state
@@ -238,14 +249,15 @@ class Training:
         return True
 
 
-def judge(assembly: Assembly) -> MeanIoU:
-    """The network on the validation images; every process takes part, each with its share of them.
+def judge(assembly: Assembly) -> list[float | None]:
+    """IoU of each class on the validation images; every process takes part, each with its share of them.
 
     Raises:
         DataError: no pixel of them has a class.
     """
     metric = measure_accuracy(assembly.judged, assembly.validation, len(assembly.classes), assembly.device)
-    if all(value is None for value in metric.per_class()):
+    iou = metric.per_class()
+    if all(value is None for value in iou):
         data = assembly.config.data
         raise DataError(f"{data.dataset}: no pixel of the split {data.validation_split} has a class")
-    return metric
+    return iou

@@ -6,6 +6,7 @@ import importlib.util
 from contextlib import ExitStack
 from pathlib import Path
 
+from trainer.metrics import mean_iou
 from trainer.runs.files import write_whole
 from trainer.runs.processes import Processes
 from trainer.trained import Trained, save_trained
@@ -13,7 +14,7 @@ from trainer.training.assembly import Assembly, assemble, make_network, open_dat
 from trainer.training.config import NetworkConfig, TeacherConfig, TrainConfig
 from trainer.training.curves import render_curves
 from trainer.training.folder import TrainFolder
-from trainer.training.loop import Training, judge
+from trainer.training.loop import Training
 from trainer.training.record import read_epochs
 from trainer.training.result import TrainingResult, read_result
 from trainer.training.watch import Board, ProgressLine
@@ -82,7 +83,7 @@ def _train(
             return None
         training = Training(assembly, folder)
         training.run()
-        _judge(assembly)
+        training.final_iou()
         return None
     folder.begin(noted or config, assembly.spec, assembly.classes)
     if ended:
@@ -95,20 +96,14 @@ def _train(
     return _conclude(assembly, training, folder)
 
 
-def _judge(assembly: Assembly) -> list[float | None]:
-    """IoU of each class. Every process takes part: each judges on its share of the images."""
-    return judge(assembly).per_class()
-
-
 def _conclude(assembly: Assembly, training: Training, folder: TrainFolder) -> TrainingResult:
     config = assembly.config
-    iou = _judge(assembly)
-    known = [one for one in iou if one is not None]
+    iou = training.final_iou()
     result = TrainingResult(
         network=assembly.spec.name,
         teacher=None if config.teacher.model is None else config.teacher.network or Path(config.teacher.model).name,
         dataset=config.data.dataset,
-        miou=sum(known) / len(known) if known else 0.0,
+        miou=mean_iou(iou),
         iou=dict(zip(assembly.classes, iou, strict=True)),
         validation_images=len(assembly.validation.dataset),
         epochs=config.schedule.epochs,

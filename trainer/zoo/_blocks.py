@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -114,15 +115,15 @@ class PyramidPooling(nn.Module):
         return self.fuse(torch.cat(maps, dim=1))
 
 
-class Supervised(nn.Module):
+class Supervised(nn.Module, ABC):
     """A network that is trained with auxiliary losses: see :class:`trainer.zoo.protocol.AuxiliaryNetwork`."""
 
     auxiliary_weights: ClassVar[tuple[float, ...]]
     auxiliary_heads: nn.ModuleList
 
+    @abstractmethod
     def run(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The logits, and the feature maps that the auxiliary heads read."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) → logits; the auxiliary heads are not run."""
