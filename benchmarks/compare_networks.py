@@ -1,6 +1,6 @@
 """The zoo and fasterseg-student side by side on this machine, at 512x1024 and 1024x2048 in one run.
 
-As `trainer compare` does it.
+As `trainer compare` does it. Networks that --also names, files of architectures among them, take part as well.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from latency_db.store import Store
 from latency_db.whole_networks import network_plan
 from trainer.cli.compare import comparison_json
 from trainer.compare import compare, count_costs, default_names, entries
+from trainer.comparison_picture import render_comparison
 from trainer.subject import find_subject
 
 SIZES = (ImageSize(512, 1024), ImageSize(1024, 2048))
@@ -28,6 +29,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="[default: the zoo and fasterseg-student]")
+    parser.add_argument("--also", nargs="*", default=[], metavar="NETWORK", help="beside those")
     parser.add_argument("--backend", default="ort")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--image-size", type=ImageSize.parse, action="append", help="repeatable")
@@ -37,8 +39,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--db", help="keep what is measured here; a call that was cut short goes on with it")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    subjects = [find_subject(name) for name in options.networks or default_names()]
+    subjects = [find_subject(name) for name in (*(options.networks or default_names()), *options.also)]
     found, _ = entries(
         subjects,
         options.image_size or SIZES,
@@ -57,6 +60,9 @@ def main() -> None:
             seed=options.seed,
             report=ProgressLine(),
         )
+    if options.picture is not None:
+        options.picture.parent.mkdir(parents=True, exist_ok=True)
+        options.picture.write_bytes(render_comparison(comparison))
     document = comparison_json(comparison)
     publish({"benchmark": "compare_networks", "rel_ci": options.rel_ci, **document}, options.output)
 
