@@ -58,7 +58,7 @@ def entries(options: argparse.Namespace) -> Iterator[Entry]:
         if options.teacher is not None:
             yield Entry("student-distilled", STUDENT, seed, taught=True)
         if seed < options.zoo_seeds:
-            yield from (Entry(name, name, seed) for name in options.zoo)
+            yield from (Entry(Path(name).stem, name, seed) for name in options.zoo)
 
 
 def configuration(entry: Entry, options: argparse.Namespace) -> TrainConfig:
@@ -115,9 +115,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CamVid: train/, trainannot/, val/, valannot/")
     parser.add_argument("--runs", type=Path, default=Path("runs/camvid"), help="where the runs are")
     parser.add_argument("--teacher", help="architecture of the teacher: the JSON file that a search left")
-    parser.add_argument("--zoo", nargs="*", default=["fast-scnn", "bisenet-x39"])
+    parser.add_argument(
+        "--zoo", nargs="*", default=["fast-scnn", "bisenet-x39"], help="networks to compare with, by name or file"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="of the student")
-    parser.add_argument("--zoo-seeds", type=int, default=1, help="of each network of the zoo")
+    parser.add_argument("--zoo-seeds", type=int, default=1, help="of each network of --zoo")
     parser.add_argument("--only", nargs="*", help="train these alone, as in student-0; judge nothing")
     parser.add_argument("--size", type=ImageSize.parse, default="180x240")
     parser.add_argument("--crop", type=ImageSize.parse, default="160x208")
