@@ -20,7 +20,15 @@ import training_tables
 DOCS = Path(__file__).resolve().parent
 PAGES = tuple(
     DOCS / name
-    for name in ("measuring.md", "database.md", "relaxed-latency.md", "faithfulness.md", "search.md", "results.md")
+    for name in (
+        "measuring.md",
+        "database.md",
+        "relaxed-latency.md",
+        "faithfulness.md",
+        "search.md",
+        "results.md",
+        "zoo.md",
+    )
 )
 RESULTS = DOCS / "results"
 
@@ -274,7 +282,19 @@ def predicted() -> str:
     return training_tables.predicted(document, table) + source(document, "predicted_latency.py")
 
 
+def zoo_sizes() -> str:
+    """Sizes of the zoo."""
+    return training_tables.zoo_sizes(table)
+
+
+def published() -> str:
+    """The paper's Tables 4 to 6."""
+    return training_tables.published(table)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "zoo_sizes": zoo_sizes,
+    "published": published,
     "accuracy": accuracy,
     "stored": stored,
     "ablation": ablation,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trainer.zoo import PUBLISHED, ZOO
+
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
 
@@ -83,3 +85,40 @@ def predicted(document: dict[str, Any], table: Table) -> str:
         f"{len(document['networks'])} are within {document['bound']:.0%}. At {document['image_size']}; each network is "
         "predicted as a sum over operators that were measured in the same shuffled rounds; numbered ones are random."
     )
+
+
+DATASETS = {"cityscapes": "Cityscapes (Table 4)", "camvid": "CamVid (Table 5)", "bdd": "BDD (Table 6)"}
+
+
+def zoo_sizes(table: Table) -> str:
+    """What papers print about the size of the zoo's networks, and what differs."""
+    rows = [
+        (
+            f"`{name}`",
+            "–" if (figures := entry.published).parameters_m is None else f"{figures.parameters_m:g} M",
+            "–" if figures.image is None else f"{figures.gmacs:g} at {figures.image[0]}x{figures.image[1]}",
+            figures.source or "–",
+            entry.note,
+        )
+        for name, entry in ZOO.items()
+    ]
+    return table(("network", "parameters, printed", "GMAC, printed", "source", "what differs"), rows)
+
+
+def published(table: Table) -> str:
+    """FasterSeg's Tables 4 to 6."""
+    rows = [
+        (
+            DATASETS[result.dataset],
+            one.title,
+            f"{result.resolution[0]}x{result.resolution[1]}",
+            f"{result.fps:g}",
+            "–" if result.miou_val is None else f"{result.miou_val:g}%",
+            "–" if result.miou_test is None else f"{result.miou_test:g}%",
+        )
+        for dataset in DATASETS
+        for one in PUBLISHED.values()
+        for result in one.results
+        if result.dataset == dataset
+    ]
+    return table(("data", "network", "image", "FPS", "mIoU (val)", "mIoU (test)"), rows)

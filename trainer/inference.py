@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from backends.compiling import compile_errors
 from latency_db.errors import InputError
 
 
@@ -17,9 +18,10 @@ def run_network(module: nn.Module, image: Tensor, num_classes: int) -> Tensor:
         num_classes: C.
 
     Raises:
-        InputError: the network gives something else, or values that are no finite numbers.
+        CompileError: the network fails on such images.
+        InputError: it gives something else, or values that are no finite numbers.
     """
-    with torch.inference_mode():
+    with compile_errors("the network (--debug shows where)"), torch.inference_mode():
         logits = module(image)
     if not isinstance(logits, Tensor):
         raise InputError(f"the network gives {type(logits).__name__}, not one tensor of logits")

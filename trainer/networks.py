@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from backends.compiling import compile_errors
+from backends.errors import BackendError
 from latency_db.cli.architecture import read_architecture
 from latency_db.errors import InputError
 from trainer.architecture import Architecture, ArchitectureError
@@ -45,7 +47,8 @@ class NetworkSpec:
             auxiliary: with the heads that only training uses, where the network has some.
 
         Raises:
-            InputError: the user's module cannot be imported, or makes no network.
+            InputError: the user's callable makes no network.
+            BackendError: it cannot be imported, or fails.
         """
         if self.kind == "architecture":
             from trainer.network import Network
@@ -126,16 +129,15 @@ def _own(factory: str, num_classes: int) -> nn.Module:
     from torch import nn
 
     module_name, _, name = factory.partition(":")
-    try:
-        make: Callable[[int], Any] = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"cannot import {factory}: {error} (is its folder on PYTHONPATH, or its package installed?)"
-        ) from None
-    try:
+    # What a stranger's module does while it is imported, or makes a network, may fail in any way.
+    with compile_errors(f"{factory} (--debug shows where)"):
+        try:
+            make: Callable[[int], Any] = getattr(importlib.import_module(module_name), name)
+        except ModuleNotFoundError as error:
+            raise BackendError(
+                f"cannot import {factory}: {error}", hint="is its folder on PYTHONPATH, or its package installed?"
+            ) from None
         network = make(num_classes)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{factory}({num_classes}) fails: {error} (--debug shows where)") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{factory}({num_classes}) gives {type(network).__name__}, not a torch module")
     return network

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from backends.errors import CompileError
 from latency_db.errors import InputError
+from trainer.architecture import ArchitectureError
 from trainer.data import Augment, Loader, SegmentationDataset, Size, loader, open_dataset
 from trainer.data.crop import check_crop
 from trainer.evaluate import with_image_size
@@ -79,7 +81,10 @@ def resolve(config: NetworkConfig) -> NetworkSpec:
     if config.branches is not None:
         architecture = keep_branches(architecture, config.branches)
     if config.chi is not None:
-        architecture = fix_chi(architecture, config.chi)
+        try:
+            architecture = fix_chi(architecture, config.chi)
+        except ArchitectureError as error:
+            raise InputError(f"--chi {config.chi}: {error}") from None
     # Under its own name nobody would take it for the whole one.
     taken = [f"b{'-'.join(map(str, config.branches))}"] if config.branches is not None else []
     taken += [f"chi{config.chi}"] if config.chi is not None else []
@@ -198,12 +203,14 @@ def _try(network: nn.Module, spec: NetworkSpec, num_classes: int, config: TrainC
     try:
         with torch.random.fork_rng(devices=[]):
             run_network(copy.deepcopy(network).train(), batch, num_classes)
-    except ValueError as error:
+    except CompileError as error:
         height, width = config.data.crop
+        # Norms refuse a single value of a channel by a ValueError; whatever else fails, fails in the network itself.
+        small = isinstance(error.__cause__, ValueError)
         raise InputError(
-            f"{spec.name} cannot be trained on {config.schedule.batch_size} crops of {height}x{width}: {error}",
-            hint="take a larger batch or crop",
-        ) from None
+            f"{spec.name} cannot be trained on {config.schedule.batch_size} crops of {height}x{width}: {error.message}",
+            hint="take a larger batch or crop" if small else None,
+        ) from error
     except InputError as error:
         raise InputError(f"{spec.name}: {error.message}") from None
 

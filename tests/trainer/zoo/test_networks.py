@@ -121,15 +121,21 @@ def test_eval_is_deterministic_and_does_not_mix_images(name: str) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_onnx_equals_torch(name: str, size: tuple[int, int]) -> None:
     module = with_statistics(network(name))
-    image = torch.randn(1, 3, *size)
-    with torch.inference_mode():
-        expected = module(image)
-    (actual,) = run_onnx(module, image)
-    # Logits of untrained networks have no scale of their own: the largest stands for it.
-    error = np.abs(actual - expected.numpy()) / max(1.0, float(expected.abs().max()))
-    # Where two values of a window differ by less than rounding, runtimes may take either for the maximum, and
-    # unpooling puts it a pixel aside: a few logits of ENet may differ, on machines that round otherwise.
-    assert np.mean(error > 1e-4) <= (0.02 if name == "enet" else 0.0)
+    worst = []
+    # Where two values of a window differ by less than rounding, runtimes may take either for the maximum, and unpooling
+    # puts it a pixel aside: of ENet's images one may be such a case, on machines that round otherwise, but not all.
+    for _ in range(3 if name == "enet" else 1):
+        image = torch.randn(1, 3, *size)
+        with torch.inference_mode():
+            expected = module(image)
+        (actual,) = run_onnx(module, image)
+        # Logits of untrained networks have no scale of their own: the largest stands for it.
+        error = np.abs(actual - expected.numpy()) / max(1.0, float(expected.abs().max()))
+        assert np.mean(error > 1e-4) <= (0.02 if name == "enet" else 0.0)
+        worst.append(error.max())
+        if worst[-1] <= 1e-4:
+            break
+    assert min(worst) <= 1e-4
 
 
 def run_onnx(module: nn.Module, image: Tensor) -> list[np.ndarray]:

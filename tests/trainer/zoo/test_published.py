@@ -78,8 +78,15 @@ def test_enet_against_its_paper() -> None:
 def test_icnet_against_what_is_cited() -> None:
     published = PUBLISHED["icnet"]
     assert published.image is not None
+    # 6.70 M against 26.5 MB of float32.
+    assert parameters_m(on_meta("icnet")) == pytest.approx(published.parameters_m, rel=0.012)
     # 29.03 against 28.3: cited without saying what is counted, and for how many classes.
     assert gmacs(on_meta("icnet"), published.image) == pytest.approx(published.gmacs, rel=0.03)
+
+
+def test_bisenet_against_what_is_cited() -> None:
+    # 1.54 M against 5.8 MB of float32; its paper does not give every width, the first author's repository does.
+    assert parameters_m(on_meta("bisenet-x39")) == pytest.approx(PUBLISHED["bisenet-x39"].parameters_m, rel=0.065)
 
 
 def test_fast_scnn_against_its_paper() -> None:
