@@ -74,9 +74,9 @@ class Api:
 
     @property
     def network_flags(self) -> int:
-        """What ``create_network`` takes: until 10 a network of one fixed batch had to be asked for."""
-        flag = self.module.NetworkDefinitionCreationFlag
-        return 1 << int(flag.EXPLICIT_BATCH) if _numbers(self.version)[0] < 10 else 0
+        """What ``create_network`` takes: 8.6 must be asked for a batch within the shapes, 10 ignores that, 11 forgot it."""
+        flag = getattr(self.module.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+        return 0 if flag is None else 1 << int(flag)
 
     @cached_property
     def capabilities(self) -> dict[str, Any]:

@@ -183,9 +183,9 @@ def _build(
     else:
         target = result.target
         click.echo(
-            f"{result.built + result.kept} of {result.specs} operators and {result.networks} networks of {space.name} "
-            f"at {image} built for {target.device} ({target.runtime} {target.runtime_version}, {target.precision}); "
-            f"nothing was measured"
+            f"{result.built + result.kept} of {result.specs + result.networks} programs ({result.specs} operators and "
+            f"{result.networks} networks of {space.name} at {image}) for {target.device} "
+            f"({target.runtime} {target.runtime_version}, {target.precision}); nothing was measured"
         )
         click.echo(
             f"{result.built} built now, {result.kept} were there; {result.size_bytes / 2**20:.0f} MiB, "
