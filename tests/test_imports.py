@@ -15,6 +15,7 @@ PACKAGES = ("backends", "latency_db", "searcher", "trainer")
 
 OPTIONAL = (
     "av",
+    "cuda",
     "matplotlib",
     "onnx",
     "onnxruntime",
@@ -24,6 +25,8 @@ OPTIONAL = (
     "pycuda",
     "pynvml",
     "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
 )
 LIGHT = (
     "backends",

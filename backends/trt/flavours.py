@@ -74,7 +74,7 @@ class Api:
 
     @property
     def network_flags(self) -> int:
-        """What ``create_network`` takes: 8.6 must be asked for a batch within the shapes, 10 ignores that, 11 forgot it."""
+        """What ``create_network`` takes: 8.6 must be told that shapes hold the batch, 11 knows no such flag."""
         flag = getattr(self.module.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
         return 0 if flag is None else 1 << int(flag)
 

@@ -1,4 +1,4 @@
-"""TensorRT's backend: against fakes of the APIs where it would need a GPU, against TensorRT-RTX itself where it builds."""
+"""TensorRT's backend: on fakes of the APIs where it would need a GPU, on TensorRT-RTX itself where it builds."""
 
 from __future__ import annotations
 
@@ -176,7 +176,8 @@ def test_a_broken_installation_is_one_line(
     for found in (TrtBackend.availability(), TrtBackend.build_availability()):
         assert not found.available and found.runtime == "tensorrt_rtx"
         assert found.reason is not None and "\n" not in found.reason
-        assert pytest.raises(RuntimeMissingError, flavours.load, "tensorrt_rtx").match(words)
+        with pytest.raises(RuntimeMissingError, match=words):
+            flavours.load("tensorrt_rtx")
         assert str(found.install).startswith("pip install --force-reinstall")
 
 
