@@ -62,7 +62,8 @@ class TrtBackend(Backend, Buildable):
         try:
             open_cuda().gpu()
         except BackendError as error:
-            ahead = "; engines can be built: latency-db profile --build-only" if _ahead(found) else ""
+            builds = FLAVOURS[found.runtime].builds_ahead
+            ahead = "; engines can be built: latency-db profile --build-only" if builds else ""
             return Availability(
                 available=False,
                 runtime=found.runtime,
@@ -179,9 +180,9 @@ class TrtBackend(Backend, Buildable):
         return Built(size_bytes=len(engine), kept=kept)
 
     def _build_capabilities(self) -> tuple[str, ...]:
-        if not self._api.builds_ahead:
+        if not FLAVOURS[str(self.settings["flavour"])].builds_ahead:
             raise InvalidSettingError(
-                f"{self._api.flavour.name} builds an engine only on the GPU that runs it",
+                f"{self.settings['flavour']} builds an engine only on the GPU that runs it",
                 hint=f"build with --setting flavour={flavours.DEFAULT}",
             )
         named = str(self.settings["compute_capabilities"])
@@ -213,7 +214,7 @@ class TrtBackend(Backend, Buildable):
         if kept is not None:
             return kept, True
         # Building ahead times nothing: there is no device to time on.
-        timings = None if api.builds_ahead else files.key({**made_by, "timings": True}) + ".timings"
+        timings = None if api.flavour.builds_ahead else files.key({**made_by, "timings": True}) + ".timings"
         before = None if timings is None else files.read(timings) or b""
         engine, after = self._build(workload, graph, inputs, capabilities, before)
         files.write(name, engine)
@@ -265,7 +266,3 @@ def _look_for(name: str) -> Availability:
             install="pip install 'latency-db[ort]'",
         )
     return Availability(available=True, runtime=name, runtime_version=api.version)
-
-
-def _ahead(found: Availability) -> bool:
-    return found.runtime == flavours.DEFAULT

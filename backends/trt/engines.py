@@ -100,7 +100,7 @@ def _set_precision(api: Api, config: Any, precision: str, calibrator: Callable[[
 
 
 def _set_capabilities(api: Api, config: Any, capabilities: Sequence[str] | None) -> None:
-    if not api.builds_ahead:
+    if not api.flavour.builds_ahead:
         return
     members = [api.module.ComputeCapability.CURRENT] if capabilities is None else api.members_of(capabilities)
     config.num_compute_capabilities = len(members)

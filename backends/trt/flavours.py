@@ -23,6 +23,7 @@ class Flavour:
         oldest: the first version (major, minor) that this code knows.
         newest: the last major version that it knows.
         install: the command.
+        builds_ahead: whether it builds for a compute capability that is not here.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Flavour:
     oldest: tuple[int, int]
     newest: int
     install: str
+    builds_ahead: bool
 
 
 FLAVOURS = {
@@ -41,6 +43,7 @@ FLAVOURS = {
             oldest=(1, 0),
             newest=1,
             install="pip install 'latency-db[trt-rtx]'",
+            builds_ahead=True,
         ),
         # 8.6 is the last for Pascal cards, and the first with all that this code uses.
         Flavour(
@@ -49,6 +52,7 @@ FLAVOURS = {
             oldest=(8, 6),
             newest=11,
             install="pip install 'latency-db[trt]'",
+            builds_ahead=False,
         ),
     )
 }
@@ -61,11 +65,6 @@ class Api:
     def __init__(self, flavour: Flavour, module: Any) -> None:
         self.flavour, self.module = flavour, module
         self.version = str(module.__version__)
-
-    @property
-    def builds_ahead(self) -> bool:
-        """Whether it builds for a compute capability that is not here."""
-        return self.flavour.name == "tensorrt_rtx"
 
     @property
     def strongly_typed(self) -> bool:

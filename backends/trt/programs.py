@@ -98,7 +98,7 @@ class TrtRunner(Runner):
         self._cuda.synchronize(self._stream)
         keep()
         if cuda_graph:
-            self._graph = self._cuda.capture(self._stream, self._enqueue)
+            self._capture()
 
     def run(self) -> None:
         """Enqueue one run."""
@@ -131,9 +131,16 @@ class TrtRunner(Runner):
         if not self._context.execute_async_v3(self._stream):
             self._refuse("the engine cannot be run")
 
+    def _capture(self) -> None:
+        # Only TensorRT-RTX can tell: a capture of what it would compile in the middle of the run fails.
+        capturable = getattr(self._context, "is_stream_capturable", None)
+        if capturable is not None and not capturable(self._stream):
+            self._refuse("a run cannot be captured as a CUDA graph")
+        self._graph = self._cuda.capture(self._stream, self._enqueue)
+
     def _make_context(self, kernels: str) -> Callable[[], None]:
         """An execution context; what is returned keeps the kernels that its first run has compiled."""
-        if not hasattr(self._engine, "create_runtime_config") or not self._api.builds_ahead:
+        if not hasattr(self._engine, "create_runtime_config") or not self._api.flavour.builds_ahead:
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 self._refuse("there is no execution context")

@@ -281,7 +281,14 @@ def tensorrt(device: Device, version: str) -> ModuleType:
     rtx, major = version.startswith("1."), int(version.partition(".")[0])
     typed = rtx or major >= 11
     module: Any = ModuleType("tensorrt_rtx" if rtx else "tensorrt")
-    said: dict[str, Any] = {"built": [], "timings": [], "calibrated": None, "kernels": [], "refuse": None}
+    said: dict[str, Any] = {
+        "built": [],
+        "timings": [],
+        "calibrated": None,
+        "kernels": [],
+        "refuse": None,
+        "capturable": True,
+    }
 
     class Network:
         graph: bytes
@@ -364,6 +371,8 @@ def tensorrt(device: Device, version: str) -> ModuleType:
             options.intra_op_num_threads = 1
             self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             self.addresses: dict[str, int] = {}
+            if rtx:
+                self.is_stream_capturable = lambda stream: bool(said["capturable"])
 
         def set_tensor_address(self, name: str, address: int) -> bool:
             self.addresses[name] = address

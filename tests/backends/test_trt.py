@@ -200,7 +200,7 @@ def test_measuring_takes_no_compute_capabilities(nvidia: Nvidia) -> None:
         classic(compute_capabilities="8.6").target()
 
 
-def test_tensorrt_does_not_build_ahead(nvidia: Nvidia) -> None:
+def test_tensorrt_does_not_build_ahead() -> None:
     with pytest.raises(InvalidSettingError, match="flavour=tensorrt_rtx"):
         classic().build_target()
 
@@ -274,6 +274,23 @@ def test_a_run_is_replayed_as_a_graph_if_so_asked(nvidia: Nvidia) -> None:
     runner.run()
     assert (nvidia.device.launches, nvidia.device.enqueued) == (2, enqueued)
     runner.close()
+
+
+@with_version("1.7.1.116")
+def test_what_cannot_be_captured_is_refused(nvidia: Nvidia) -> None:
+    program = TrtBackend(cuda_graph=True).compile(CONV_BN_RELU)
+    program.load().close()
+    nvidia.trt.said["capturable"] = False
+    with pytest.raises(CompileError, match="conv-bn-relu: a run cannot be captured"):
+        program.load()
+    assert nvidia.device.memory == {}
+
+
+def test_pycuda_refuses_graphs_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for fake in machine(monkeypatch, tmp_path, "8.6.1", "pycuda"):
+        with pytest.raises(RuntimeMissingError, match="pycuda captures no CUDA graphs"):
+            classic(cuda_graph=True).compile(CONV_BN_RELU).load()
+        assert fake.device.memory == {}
 
 
 def test_closing_gives_all_memory_back(nvidia: Nvidia) -> None:

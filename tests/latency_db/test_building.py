@@ -163,6 +163,8 @@ def test_a_small_space_is_built_for_real(some_db: Path, tmp_path: Path, monkeypa
     assert found["target"]["device"] == "sm86-sm120" and found["size_bytes"] > 1e6
     again = document(some_db, *arguments)
     assert (again["built"], again["kept"]) == (0, found["built"])
+    line = the_line(invoke(some_db, "predict", "--device", "sm86-sm120", "fasterseg-student"))
+    assert "no latency of 'sm86-sm120'; it has: none" in line
     (target,) = document(some_db, "targets")
     assert (target["device"], target["runtime"], target["measurements"]) == ("sm86-sm120", "tensorrt_rtx", 0)
 
