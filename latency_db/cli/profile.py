@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from latency_db.cli.building import build_and_tell, target_document
 from latency_db.cli.common import (
     DURATION,
     ProgressLine,
@@ -25,11 +26,8 @@ from latency_db.errors import InputError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
-    from backends.building import Buildable
-    from backends.protocol import Target
     from latency_db.campaign import Campaign
     from latency_db.profiling import ProfileResult
-    from latency_db.space import Space
 
 _MEASURING = ("device", "rel_ci", "time_budget", "remeasure", "calibration_networks", "seed")
 _BUILDING = ("networks",)
@@ -107,7 +105,7 @@ def profile(
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
     if build_only:
         builder = make_builder(backend_name, threads, settings)
-        _build(ctx, builder, space, image, batch, networks, only, as_json)
+        build_and_tell(ctx, builder, space, image, batch=batch, networks=networks, only=only, as_json=as_json)
         return
     plan = make_plan(rel_ci, time_budget)
     backend = make_backend(backend_name, threads, settings)
@@ -138,80 +136,10 @@ def _refuse_meaningless(ctx: click.Context, build_only: bool) -> None:
             raise InputError(f"{option.opts[0]} has no meaning {'with' if build_only else 'without'} --build-only")
 
 
-def _build(
-    ctx: click.Context,
-    builder: Buildable,
-    space: Space,
-    image: ImageSize,
-    batch: int,
-    networks: int,
-    only: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    from latency_db.building import build_space
-
-    line = ProgressLine()
-    try:
-        result = build_space(
-            open_store(ctx),
-            builder,
-            space,
-            image,
-            batch=batch,
-            networks=networks,
-            only=only,
-            report=line.building,
-        )
-    finally:
-        line.end()
-    if as_json:
-        print_json(
-            {
-                "target": _target_document(result.target),
-                "space": space.name,
-                "image_size": str(image),
-                "run": result.run_id,
-                "specs": result.specs,
-                "networks": result.networks,
-                "built": result.built,
-                "kept": result.kept,
-                "failed": result.failed,
-                "size_bytes": result.size_bytes,
-                "elapsed_s": result.elapsed_s,
-            }
-        )
-    else:
-        target = result.target
-        click.echo(
-            f"{result.built + result.kept} of {result.specs + result.networks} programs ({result.specs} operators and "
-            f"{result.networks} networks of {space.name} at {image}) for {target.device} "
-            f"({target.runtime} {target.runtime_version}, {target.precision}); nothing was measured"
-        )
-        click.echo(
-            f"{result.built} built now, {result.kept} were there; {result.size_bytes / 2**20:.0f} MiB, "
-            f"{result.elapsed_s:.0f} s"
-        )
-    for reason in result.failed.values():
-        click.echo(f"Error: not built: {reason}", err=True)
-    if result.failed:
-        ctx.exit(1)
-
-
-def _target_document(target: Target) -> dict[str, object]:
-    return {
-        "device": target.device,
-        "backend": target.backend,
-        "runtime": target.runtime,
-        "runtime_version": target.runtime_version,
-        "precision": target.precision,
-        "settings": dict(target.settings),
-    }
-
-
 def _document(campaign: Campaign, result: ProfileResult) -> dict[str, object]:
     outcome, calibration = result.outcome, result.calibration
     return {
-        "target": _target_document(campaign.target),
+        "target": target_document(campaign.target),
         "space": campaign.space.name,
         "image_size": str(campaign.image),
         "run": result.run_id,

@@ -23,7 +23,10 @@ from tests.fakes import FakeBackend, FakeBuilder, World
 from tests.latency_db.program import document, invoke, the_line
 
 IMAGE = ImageSize(64, 64)
-SMALL = ("--image-size", "64x64", "--space-setting", "layers=6", "--space-setting", "chis=[4]")
+SMALL = (
+    *("--image-size", "64x64", "--space-setting", "layers=6", "--space-setting", "scales=[8,16]"),
+    *("--space-setting", "chis=[4]", "--space-setting", "stem_widths=[8,16,32]", "--space-setting", "head_chi=4"),
+)
 RTX = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install '.[trt-rtx]'"
 )
@@ -43,7 +46,7 @@ def some_db(tmp_path: Path) -> Path:
 
 
 def space() -> FasterSegSpace:
-    return FasterSegSpace(layers=6, chis=(4,))
+    return FasterSegSpace(layers=6, scales=(8, 16), chis=(4,))
 
 
 def test_every_operator_and_some_networks_are_built_and_nothing_is_measured(some_db: Path) -> None:
