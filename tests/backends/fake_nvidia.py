@@ -381,10 +381,10 @@ def tensorrt(device: Device, version: str) -> ModuleType:
         def execute_async_v3(self, stream_handle: int) -> bool:
             assert stream_handle == 7
             device.enqueued += 1
-            device.enqueue(self.run)
+            device.enqueue(self._run)
             return said["refuse"] is None
 
-        def run(self) -> None:
+        def _run(self) -> None:
             feeds = {}
             for info in self.session.get_inputs():
                 count = int(np.prod(info.shape))
@@ -449,6 +449,8 @@ def tensorrt(device: Device, version: str) -> ModuleType:
     module.__version__ = version
     module.ILogger = _Logger
     module.OnnxParser, module.Builder, module.Runtime = Parser, Builder, Runtime
+    module.IBuilderConfig, module.ICudaEngine, module.IExecutionContext = Config, Engine, Context
+    module.IRuntimeConfig = RuntimeConfig
     module.BuilderFlag = enum.Enum("BuilderFlag", ["TF32"] if typed else ["TF32", "FP16", "INT8"])
     creation = {"STRONGLY_TYPED": 1} if typed else {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
     module.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation)

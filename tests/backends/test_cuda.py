@@ -12,7 +12,7 @@ import pytest
 
 from backends.cuda import CudaError, CudaEventClock, open_cuda
 from backends.errors import RuntimeMissingError
-from tests.backends.fake_nvidia import GPU, Nvidia, Status, machine
+from tests.backends.fake_nvidia import GPU, Device, Nvidia, Status, cuda_runtime, machine
 
 
 @pytest.fixture(params=["cuda-python", "pycuda"])
@@ -28,6 +28,15 @@ def cuda_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Nvi
 @pytest.fixture
 def pycuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Nvidia]:
     yield from machine(monkeypatch, tmp_path, "8.6.1", "pycuda")
+
+
+def test_the_fake_of_cuda_python_has_no_function_that_the_real_one_lacks() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    faked = [name for name in vars(cuda_runtime(Device())) if name.startswith("cuda")]
+    assert len(faked) > 15
+    assert [name for name in faked if not hasattr(runtime, name)] == []
+    assert runtime.cudaMemcpyKind.cudaMemcpyHostToDevice != runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+    assert runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal == 1
 
 
 def test_what_the_device_is(nvidia: Nvidia) -> None:

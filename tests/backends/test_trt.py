@@ -25,7 +25,7 @@ from backends.testing import CONV_BN_RELU, UNRUNNABLE, WORKLOADS, BackendContrac
 from backends.trt import TrtBackend, files, flavours
 from backends.trt.engines import build_engine
 from backends.trt.half import to_half
-from tests.backends.fake_nvidia import Nvidia, Status, machine
+from tests.backends.fake_nvidia import Device, Nvidia, Status, machine, tensorrt
 
 RTX = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install '.[trt-rtx]'"
@@ -414,6 +414,34 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 
 
 # TensorRT-RTX itself
+
+
+@RTX
+def test_the_fake_has_no_method_that_the_real_api_lacks() -> None:
+    fake, real = tensorrt(Device(), "1.7.1.116"), flavours.load("tensorrt_rtx").module
+    classes = (
+        "Builder",
+        "IBuilderConfig",
+        "ICudaEngine",
+        "IExecutionContext",
+        "IRuntimeConfig",
+        "OnnxParser",
+        "Runtime",
+    )
+    methods = [
+        (name, method)
+        for name in classes
+        for method, value in vars(getattr(fake, name)).items()
+        if callable(value) and not method.startswith("_")
+    ]
+    assert len(methods) > 15
+    assert [(name, method) for name, method in methods if not hasattr(getattr(real, name), method)] == []
+    for name in ("num_compute_capabilities", "flags"):
+        assert hasattr(real.IBuilderConfig, name)
+    assert set(real.NetworkDefinitionCreationFlag.__members__) == set(fake.NetworkDefinitionCreationFlag.__members__)
+    assert not hasattr(real.BuilderFlag, "FP16") and hasattr(real.BuilderFlag, "TF32")
+    assert {"FLOAT", "HALF"} <= set(real.DataType.__members__)
+    assert set(real.TensorIOMode.__members__) >= {"INPUT", "OUTPUT"}
 
 
 @RTX
