@@ -86,7 +86,14 @@ class TrtBackend(Backend, Buildable):
 
     @cached_property
     def _api(self) -> Api:
-        api = flavours.load(str(self.settings["flavour"]))
+        try:
+            api = flavours.load(str(self.settings["flavour"]))
+        except RuntimeMissingError as error:
+            here = self._runtime_here()
+            if not here.available:
+                raise
+            hint = f"{error.hint}, or take what is here: --setting flavour={here.runtime}"
+            raise RuntimeMissingError(error.message, hint=hint) from error
         check_precision(api, self._precision)
         return api
 

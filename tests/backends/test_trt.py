@@ -142,7 +142,7 @@ def test_the_target_says_which_runtime_on_which_card(nvidia: Nvidia) -> None:
 
 def test_a_flavour_that_is_not_here_is_never_replaced_by_the_other(nvidia: Nvidia) -> None:
     assert TrtBackend.availability().runtime == "tensorrt"
-    with pytest.raises(RuntimeMissingError, match=r"tensorrt_rtx is not installed .*pip install"):
+    with pytest.raises(RuntimeMissingError, match=r"tensorrt_rtx is not installed .*pip install.*flavour=tensorrt\)$"):
         TrtBackend().target()
 
 
