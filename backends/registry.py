@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from importlib.metadata import EntryPoint, entry_points
 
+from backends.building import Buildable
 from backends.compiling import first_line
 from backends.errors import BackendError, BackendNotFoundError, RuntimeMissingError
 from backends.protocol import Availability, Backend
@@ -48,11 +49,29 @@ def create(name: str, **settings: object) -> Backend:
         BackendError: see ``get``.
     """
     cls = get(name)
-    here = cls.availability()
+    _require(name, cls.availability(), "run")
+    return cls(**settings)
+
+
+def create_builder(name: str, **settings: object) -> Buildable:
+    """A backend, ready to compile for devices that are not here.
+
+    Raises:
+        RuntimeMissingError: what it compiles with is not installed or not usable here.
+        InvalidSettingError: it does not take these settings.
+        BackendError: it compiles for no other device than the one it runs on; or see ``get``.
+    """
+    cls = get(name)
+    if not issubclass(cls, Buildable):
+        raise BackendError(f"backend {name!r} cannot build without running: it has no build-only mode")
+    _require(name, cls.build_availability(), "build")
+    return cls(**settings)
+
+
+def _require(name: str, here: Availability, what: str) -> None:
     if not here.available:
         reason = here.reason or f"{here.runtime} is not installed"
-        raise RuntimeMissingError(f"backend {name!r} cannot run here: {reason}", hint=here.install)
-    return cls(**settings)
+        raise RuntimeMissingError(f"backend {name!r} cannot {what} here: {reason}", hint=here.install)
 
 
 def availability() -> dict[str, Availability]:

@@ -35,6 +35,41 @@ class Network:
     decomposition: Decomposition
 
 
+def stored_network(store: Store, space: Space, architecture: Architecture, image: ImageSize, batch: int = 1) -> Network:
+    """The network in the database, put there if need be."""
+    network_id = store.ensure_network(space.name, dict(space.settings), space.to_json(architecture), image, batch)
+    return Network(network_id, architecture, space.decompose(architecture, image, batch))
+
+
+def draw_networks(
+    space: Space,
+    network_of: Callable[[Architecture], Network],
+    count: int,
+    seed: str,
+    exclude: Iterable[int] = (),
+) -> list[Network]:
+    """``count`` different random networks, none of them among ``exclude``; fewer where the space has no more.
+
+    Args:
+        space: where they come from.
+        network_of: puts one into the database.
+        count: how many.
+        seed: of the stream of random numbers that they are drawn by.
+        exclude: ids of networks to leave out.
+    """
+    rng = random.Random(seed)
+    seen, networks = set(exclude), list[Network]()
+    repeats = 0
+    while len(networks) < count and repeats < EXHAUSTED:
+        repeats += 1
+        network = network_of(space.sample(rng))
+        if network.id not in seen:
+            seen.add(network.id)
+            networks.append(network)
+            repeats = 0
+    return networks
+
+
 @dataclass
 class Campaign:
     """Measures operators and networks of one space, at one size, on one target.
@@ -83,26 +118,11 @@ class Campaign:
 
     def draw(self, count: int, seed: str, exclude: Iterable[int] = ()) -> list[Network]:
         """``count`` different random networks, none of them among ``exclude``; fewer where the space has no more."""
-        rng = random.Random(seed)
-        seen, networks = set(exclude), list[Network]()
-        repeats = 0
-        while len(networks) < count and repeats < EXHAUSTED:
-            repeats += 1
-            architecture = self.space.sample(rng)
-            network = self.network(architecture)
-            if network.id not in seen:
-                seen.add(network.id)
-                networks.append(network)
-                repeats = 0
-        return networks
+        return draw_networks(self.space, self.network, count, seed, exclude)
 
     def network(self, architecture: Architecture) -> Network:
         """The network in the database, put there if need be."""
-        document = self.space.to_json(architecture)
-        network_id = self.store.ensure_network(
-            self.space.name, dict(self.space.settings), document, self.image, self.batch
-        )
-        return Network(network_id, architecture, self.space.decompose(architecture, self.image, self.batch))
+        return stored_network(self.store, self.space, architecture, self.image, self.batch)
 
     def operator_jobs(self, specs: Sequence[OpSpec], *, anew: int | None = None, every: int = 1) -> dict[OpSpec, Job]:
         """A job for every operator, with the visits of its newest series.

@@ -260,7 +260,7 @@ def _shipped(store: Store, device: str, backend: str | None, settings: Mapping[s
         raise NotFoundError(
             f"the database has no latency of {device!r}", hint="without a backend the model that is shipped answers"
         )
-    known = ", ".join(row.slug for row in store.devices()) or "none"
+    known = ", ".join(sorted({row.target.device for row in store.targets() if row.n_measurements})) or "none"
     raise NotFoundError(
         f"the database has no latency of {device!r}; it has: {known}; models are shipped of: "
         f"{', '.join(shipped_devices())}",

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from backends.building import Buildable, Built
 from backends.errors import CompileError
 from backends.protocol import Array, Availability, Backend, Program, Runner, Setting, Target, Workload
 
@@ -171,3 +172,31 @@ class FakeBackend(Backend):
         if workload.name in self.world.broken:
             raise CompileError(f"{workload.name}: {self.world.broken[workload.name]}")
         return FakeProgram(self.world, workload.name)
+
+
+class FakeBuilder(FakeBackend, Buildable):
+    """Builds for a device that is not there, and keeps what it built as long as its world lasts."""
+
+    @classmethod
+    def build_availability(cls) -> Availability:
+        return Availability(available=True, runtime="simulation", runtime_version="1")
+
+    def build_target(self) -> Target:
+        return Target(
+            device="sm0",
+            device_name="A device that is not there",
+            backend=self.name,
+            runtime="simulation",
+            runtime_version="1",
+            precision="fp32",
+            settings=self.settings,
+            fingerprint="b" * 16,
+        )
+
+    def build(self, workload: Workload) -> Built:
+        self.world.before_run(workload.name)
+        if workload.name in self.world.broken:
+            raise CompileError(f"{workload.name}: {self.world.broken[workload.name]}")
+        kept = workload.name in self.world.compiled
+        self.world.compiled.append(workload.name)
+        return Built(size_bytes=100, kept=kept)

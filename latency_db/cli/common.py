@@ -16,8 +16,10 @@ from latency_db.errors import InputError, NotFoundError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
+    from backends.building import Buildable
     from backends.measure import Plan, Progress
     from backends.protocol import Backend
+    from latency_db.building import BuildProgress
     from latency_db.store import Store
 
 Command = Callable[..., Any]
@@ -171,6 +173,22 @@ def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> B
     """
     from backends import registry
 
+    return registry.create(name, **_chosen(threads, settings))
+
+
+def make_builder(name: str, threads: int | None, settings: tuple[str, ...]) -> Buildable:
+    """The backend with its settings, to build for devices that are not here.
+
+    Raises:
+        InputError: a setting that is not NAME=VALUE.
+        BackendError: as for :func:`make_backend`; or it has no build-only mode.
+    """
+    from backends import registry
+
+    return registry.create_builder(name, **_chosen(threads, settings))
+
+
+def _chosen(threads: int | None, settings: tuple[str, ...]) -> dict[str, object]:
     chosen: dict[str, object] = {}
     for pair in settings:
         key, sign, value = pair.partition("=")
@@ -179,7 +197,7 @@ def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> B
         chosen[key] = value
     if threads is not None:
         chosen["threads"] = threads
-    return registry.create(name, **chosen)
+    return chosen
 
 
 def make_plan(rel_ci: float, time_budget_s: float) -> Plan:
@@ -218,15 +236,25 @@ class ProgressLine:
 
     def __call__(self, progress: Progress) -> None:
         """Print where the loop is."""
-        if time.monotonic() - self.last < self.interval_s:
-            return
-        self.last = time.monotonic()
         failed = f", {progress.failed} failed" if progress.failed else ""
         text = (
             f"round {progress.round + 1}: {progress.visit}/{progress.visits} visited, "
             f"{progress.done}/{progress.jobs} known well enough{failed}, "
             f"{_clock(progress.elapsed_s)} gone, at most {_clock(progress.left_s)} left"
         )
+        self.show(text)
+
+    def building(self, progress: BuildProgress) -> None:
+        """Print how much is built."""
+        kept = f", {progress.kept} of them were there" if progress.kept else ""
+        failed = f", {progress.failed} failed" if progress.failed else ""
+        self.show(f"{progress.done}/{progress.workloads} built{kept}{failed}, {_clock(progress.elapsed_s)} gone")
+
+    def show(self, text: str) -> None:
+        """Print a line, unless the last one is too fresh."""
+        if time.monotonic() - self.last < self.interval_s:
+            return
+        self.last = time.monotonic()
         click.echo(f"\r\x1b[K{text}" if self.terminal else text, nl=not self.terminal, err=True)
 
     def end(self) -> None:

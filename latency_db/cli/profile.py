@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from latency_db.cli.building import build_and_tell, target_document
 from latency_db.cli.common import (
     DURATION,
     ProgressLine,
@@ -14,16 +16,22 @@ from latency_db.cli.common import (
     image_option,
     json_option,
     make_backend,
+    make_builder,
     make_plan,
     open_store,
     print_json,
     space_options,
 )
+from latency_db.errors import InputError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
     from latency_db.campaign import Campaign
     from latency_db.profiling import ProfileResult
+
+_MEASURING = ("device", "rel_ci", "time_budget", "remeasure", "calibration_networks", "seed")
+_BUILDING = ("networks",)
+"""Options of one of the two modes."""
 
 
 @click.command()
@@ -45,6 +53,19 @@ if TYPE_CHECKING:
     help="Random networks to measure and calibrate with; 0 for none.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order within rounds.")
+@click.option(
+    "--build-only",
+    is_flag=True,
+    help="Measure nothing: build every operator and some networks for GPUs that need not be here, as far as the "
+    "backend can (trt).",
+)
+@click.option(
+    "--networks",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="With --build-only: random networks to build.",
+)
 @json_option
 @click.pass_context
 def profile(
@@ -63,6 +84,8 @@ def profile(
     remeasure: bool,
     calibration_networks: int,
     seed: int,
+    build_only: bool,
+    networks: int,
     as_json: bool,
 ) -> None:
     """Measure every operator of a space on this machine.
@@ -70,13 +93,21 @@ def profile(
     Rounds over all operators in shuffled order, until each one's confidence interval is tight enough or the time is up.
     Every visit is stored as it is made: after Ctrl-C, or worse, the same command goes on. Exit code 1 when an operator
     could not be measured; the others are.
+
+    With --build-only no latency is written, and no GPU is needed: an operator or a network that the backend's compiler
+    refuses is a failure in the database, in the compiler's own words, and exit code 1.
     """
     from latency_db import spaces
     from latency_db.campaign import Campaign
     from latency_db.profiling import profile as run_profile
 
-    plan = make_plan(rel_ci, time_budget)
+    _refuse_meaningless(ctx, build_only)
     space = spaces.create(space_name, **spaces.parse_settings(space_settings))
+    if build_only:
+        builder = make_builder(backend_name, threads, settings)
+        build_and_tell(ctx, builder, space, image, batch=batch, networks=networks, only=only, as_json=as_json)
+        return
+    plan = make_plan(rel_ci, time_budget)
     backend = make_backend(backend_name, threads, settings)
     line = ProgressLine()
     campaign = Campaign(open_store(ctx), backend, space, image, batch, device, line)
@@ -96,16 +127,19 @@ def profile(
         ctx.exit(1)
 
 
+def _refuse_meaningless(ctx: click.Context, build_only: bool) -> None:
+    """Options that would be without effect are a mistake."""
+    ineffective = _MEASURING if build_only else _BUILDING
+    for option in ctx.command.params:
+        given = option.name in ineffective and ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        if given:
+            raise InputError(f"{option.opts[0]} has no meaning {'with' if build_only else 'without'} --build-only")
+
+
 def _document(campaign: Campaign, result: ProfileResult) -> dict[str, object]:
     outcome, calibration = result.outcome, result.calibration
     return {
-        "target": {
-            "device": campaign.target.device,
-            "backend": campaign.target.backend,
-            "runtime_version": campaign.target.runtime_version,
-            "precision": campaign.target.precision,
-            "settings": dict(campaign.target.settings),
-        },
+        "target": target_document(campaign.target),
         "space": campaign.space.name,
         "image_size": str(campaign.image),
         "run": result.run_id,

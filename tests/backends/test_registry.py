@@ -51,7 +51,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_built_ins_take_the_same_door() -> None:
-    assert {"ort", "torch"} <= set(registry.names())
+    assert {"ort", "torch", "trt"} <= set(registry.names())
     assert registry.names() == sorted(registry.names())
 
 
