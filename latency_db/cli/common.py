@@ -162,6 +162,23 @@ def space_options(command: Command) -> Command:
     return command
 
 
+def backend_settings(threads: int | None, settings: tuple[str, ...]) -> dict[str, object]:
+    """``--setting`` and ``--threads`` by name.
+
+    Raises:
+        InputError: a setting that is not NAME=VALUE.
+    """
+    chosen: dict[str, object] = {}
+    for pair in settings:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise InputError(f"--setting {pair!r} is not NAME=VALUE")
+        chosen[key] = value
+    if threads is not None:
+        chosen["threads"] = threads
+    return chosen
+
+
 def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> Backend:
     """The backend with its settings.
 
@@ -171,15 +188,7 @@ def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> B
     """
     from backends import registry
 
-    chosen: dict[str, object] = {}
-    for pair in settings:
-        key, sign, value = pair.partition("=")
-        if not sign or not key:
-            raise InputError(f"--setting {pair!r} is not NAME=VALUE")
-        chosen[key] = value
-    if threads is not None:
-        chosen["threads"] = threads
-    return registry.create(name, **chosen)
+    return registry.create(name, **backend_settings(threads, settings))
 
 
 def make_plan(rel_ci: float, time_budget_s: float) -> Plan:

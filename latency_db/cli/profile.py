@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from latency_db.cli.common import (
-    DURATION,
-    ProgressLine,
-    backend_options,
-    device_option,
-    image_option,
-    json_option,
-    make_backend,
-    make_plan,
-    open_store,
-    print_json,
-    space_options,
-)
-from latency_db.keys import ImageSize
+from latency_db.cli.common import ProgressLine, json_option, open_store, print_json
+from latency_db.cli.profile_options import profile_options, profile_request
 
 if TYPE_CHECKING:
     from latency_db.campaign import Campaign
@@ -27,63 +15,21 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@backend_options
-@device_option
-@space_options
-@image_option("1024x2048")
-@click.option("--rel-ci", type=float, default=0.01, show_default=True, help="Half-width of the 95% interval to reach.")
-@click.option("--time-budget", type=DURATION, default="10m", show_default=True, help="Stop after this long.")
-@click.option(
-    "--only", multiple=True, metavar="FIELD=VALUE,…", help="Only operators like this: op=conv_x2,s=8. Repeatable."
-)
-@click.option("--remeasure", is_flag=True, help="Begin a new series instead of going on with what is there.")
-@click.option(
-    "--calibration-networks",
-    type=click.IntRange(min=0),
-    default=24,
-    show_default=True,
-    help="Random networks to measure and calibrate with; 0 for none.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order within rounds.")
+@profile_options()
 @json_option
 @click.pass_context
-def profile(
-    ctx: click.Context,
-    backend_name: str,
-    threads: int | None,
-    settings: tuple[str, ...],
-    device: str | None,
-    space_name: str,
-    space_settings: tuple[str, ...],
-    batch: int,
-    image: ImageSize,
-    rel_ci: float,
-    time_budget: float,
-    only: tuple[str, ...],
-    remeasure: bool,
-    calibration_networks: int,
-    seed: int,
-    as_json: bool,
-) -> None:
+def profile(ctx: click.Context, as_json: bool, **options: Any) -> None:
     """Measure every operator of a space on this machine.
 
     Rounds over all operators in shuffled order, until each one's confidence interval is tight enough or the time is up.
     Every visit is stored as it is made: after Ctrl-C, or worse, the same command goes on. Exit code 1 when an operator
     could not be measured; the others are.
     """
-    from latency_db import spaces
-    from latency_db.campaign import Campaign
-    from latency_db.profiling import profile as run_profile
-
-    plan = make_plan(rel_ci, time_budget)
-    space = spaces.create(space_name, **spaces.parse_settings(space_settings))
-    backend = make_backend(backend_name, threads, settings)
+    request = profile_request(**options)
     line = ProgressLine()
-    campaign = Campaign(open_store(ctx), backend, space, image, batch, device, line)
+    campaign = request.campaign(open_store(ctx), line)
     try:
-        result = run_profile(
-            campaign, plan, only=only, remeasure=remeasure, calibration_networks=calibration_networks, seed=seed
-        )
+        result = request.run(campaign)
     finally:
         line.end()
     if as_json:
