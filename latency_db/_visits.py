@@ -144,10 +144,8 @@ def extent(connection: Connection, run: RunRow) -> RunExtent:
             select(func.count(), func.max(row.created_at)).where(row.run_id == run.id)
         ).one()
         visits += count
-        moments += [last] if last else []
-    return RunExtent(
-        run_id=run.id, status=run.status, visits=visits, started_at=run.started_at, last_at=max(moments)
-    )
+        moments += [] if last is None else [last]
+    return RunExtent(run_id=run.id, status=run.status, visits=visits, started_at=run.started_at, last_at=max(moments))
 
 
 def raw_page(connection: Connection, target_id: int, after: int) -> list[tuple[int, RawMeasurement]]:

@@ -245,9 +245,7 @@ class Store(SearchMethods):
         conditions = [row.plan[name].as_integer() == value for name, value in noted.items()]
         query = select(row).where(*conditions).order_by(row.id)
         with self._reading() as connection:
-            return [
-                _visits.extent(connection, _run_of(values)) for values in connection.execute(query).all()
-            ]
+            return [_visits.extent(connection, _run_of(values)) for values in connection.execute(query).all()]
 
     def newest_series(self, target_id: int) -> int:
         """The highest series of a target's runs; 0 where it has none."""

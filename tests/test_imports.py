@@ -19,6 +19,7 @@ OPTIONAL = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "procrastinate",
     "psycopg",
     "pyarrow",
     "pycuda",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @profile_options()
 @json_option
 @click.pass_context
-def profile(ctx: click.Context, as_json: bool, **options: Any) -> None:
+def profile(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """Measure every operator of a space on this machine.
 
     Rounds over all operators in shuffled order, until each one's confidence interval is tight enough or the time is up.
