@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -72,19 +73,13 @@ def test_sqlite_holds_no_queue(sqlite_url: str, command: tuple[str, ...]) -> Non
     assert line == "Error: worker and submit need a PostgreSQL database: --db postgresql://…"
 
 
-def test_a_queue_without_procrastinate(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib_find_spec()
+def test_a_queue_without_procrastinate(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name, *more: None if name == "procrastinate" else found(name, *more)
     )
-    line = the_line(invoke(postgresql_url, "submit", "--device", "h100"))
+    line = the_line(invoke("postgresql://no.such.host.invalid/none", "submit", "--device", "h100"))
     assert "pip install 'latency-db[worker]'" in line
-
-
-def importlib_find_spec() -> Any:
-    import importlib.util
-
-    return importlib.util.find_spec
 
 
 @pytest.mark.parametrize(
@@ -100,13 +95,16 @@ def importlib_find_spec() -> Any:
         (("--rel-ci", "2"), "interval"),
     ],
 )
-def test_what_is_wrong_is_said_when_it_is_submitted(postgresql_url: str, wrong: tuple[str, ...], named: str) -> None:
-    line = the_line(invoke(postgresql_url, "submit", "--device", "h100", "--image-size", "64x64", *wrong))
+def test_what_is_wrong_is_said_when_it_is_submitted(wrong: tuple[str, ...], named: str) -> None:
+    # Before the database is asked for anything.
+    line = the_line(
+        invoke("postgresql://no.such.host.invalid/none", "submit", "--device", "h100", "--image-size", "64x64", *wrong)
+    )
     assert named in line
 
 
-def test_a_device_is_needed(postgresql_url: str) -> None:
-    assert "--device" in the_line(invoke(postgresql_url, "submit", *SMALL))
+def test_a_device_is_needed() -> None:
+    assert "--device" in the_line(invoke("postgresql://no.such.host.invalid/none", "submit", *SMALL))
 
 
 def test_a_job_of_an_unserved_device_waits_and_says_so(postgresql_url: str) -> None:

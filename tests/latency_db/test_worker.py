@@ -6,15 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from sqlalchemy import Engine, create_engine, text
 
+from backends import registry
+from latency_db.queue.jobs import JobQueue
+from latency_db.queue.task import spent_s
 from latency_db.store import Store
+from tests.fakes import FakeBackend, World
 from tests.latency_db.program import document, invoke
 
 pytest.importorskip("procrastinate", reason="procrastinate is not installed")
@@ -35,6 +41,17 @@ class QuickBackend(FakeBackend):
         world.before_run = lambda name: time.sleep(0.0002)
         super().__init__(world, **settings)
 """
+
+
+def slow_backend() -> FakeBackend:
+    """The same, in this process and slow enough to be interrupted."""
+    world = World(noise=0.05)
+    world.before_run = lambda name: time.sleep(0.0002)
+    quick = type("QuickBackend", (FakeBackend,), {"name": "quick"})
+    made: FakeBackend = quick(world)
+    return made
+
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -100,36 +117,28 @@ def submit(url: str, device: str, budget: str) -> int:
     return int(document(url, "submit", "--device", device, "--time-budget", budget, *ASKED)["id"])
 
 
-def ended(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
-    assert "Traceback" not in output
-    return output
-
-
 @pytest.mark.slow
-def test_what_a_killed_worker_held_is_done_by_the_next(start: Start, engine: Engine, postgresql_url: str) -> None:
-    here, there = submit(postgresql_url, "here", "3s"), submit(postgresql_url, "there", "1s")
-    first, second, other = start("here"), start("here", "--drain"), None
-    until(lambda: len(visits(engine, "here")) > 20, first)
+def test_what_a_killed_worker_held_is_done_by_the_one_that_waits(
+    start: Start, engine: Engine, postgresql_url: str
+) -> None:
+    there = submit(postgresql_url, "there", "1s")
+    first, other = start("here"), start("there")
+    with JobQueue.open(postgresql_url) as queue:
+        until(lambda: queue.is_served("here"), first)
     # A second worker for the same device never measures beside the first.
-    output, _ = second.communicate(timeout=60)
-    if second.returncode:
-        assert output == "Error: another worker serves device 'here'\n"
-    else:
-        pytest.fail(output)
-    other = start("there", "--drain")
+    second = start("here")
+    assert second.stdout is not None
+    assert second.stdout.readline() == "another worker serves device 'here'; this one takes over when that one ends\n"
+    here = submit(postgresql_url, "here", "3s")
+    until(lambda: len(visits(engine, "here")) > 20, first)
+    assert job(postgresql_url, here)["status"] == "running"
     first.send_signal(signal.SIGKILL)
     first.wait()
     before = visits(engine, "here")
-    held = job(postgresql_url, here)
-    assert (held["status"], held["served"]) == ("running", False) and held["visits"] == len(before)
-    assert "its worker is gone" in invoke(postgresql_url, "jobs").stdout
+    until(lambda: job(postgresql_url, here)["status"] == "done", second)
 
-    output = ended(start("here", "--drain"))
-    assert f"job {here}: its worker is gone; it waits again" in output
     done = job(postgresql_url, here)
-    assert done["status"] == "done" and "stopped: time" in done["line"]
+    assert "stopped: time" in done["line"]
     after = visits(engine, "here")
     # Nothing lost, nothing there twice, and no round begun again that was there.
     assert after[: len(before)] == before and len(after) > len(before)
@@ -139,45 +148,67 @@ def test_what_a_killed_worker_held_is_done_by_the_next(start: Start, engine: Eng
     counts = [sum(row[2] == spec for row in after) for spec in {row[2] for row in after}]
     assert max(counts) - min(counts) <= 2
 
-    ended(other)
-    assert job(postgresql_url, there)["status"] == "done" and visits(engine, "there")
+    until(lambda: job(postgresql_url, there)["status"] == "done", other)
+    assert visits(engine, "there")
+    second.terminate()
+    output, _ = second.communicate(timeout=60)
+    assert second.returncode == 0 and "Traceback" not in output
+    assert f"job {here}: its worker is gone; it waits again" in output
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_stopped_gives_its_job_back(
-    start: Start, engine: Engine, postgresql_url: str, end: signal.Signals
+def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_goes_on(
+    start: Start, engine: Engine, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only = submit(postgresql_url, "here", "60s")
+    only = submit(postgresql_url, "here", "3s")
     worker = start("here")
     until(lambda: len(visits(engine, "here")) > 5, worker)
     assert job(postgresql_url, only)["served"]
-    worker.send_signal(end)
-    output = ended(worker)
+    worker.send_signal(signal.SIGTERM)
+    output, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 0 and "Traceback" not in output
     assert f"job {only}: given back" in output
-    found = job(postgresql_url, only)
-    assert (found["status"], found["served"]) == ("waiting", False)
-    assert found["visits"] == len(visits(engine, "here"))
+    found, before = job(postgresql_url, only), visits(engine, "here")
+    assert (found["status"], found["served"], found["visits"]) == ("waiting", False, len(before))
     with Store.open(postgresql_url) as store:
         (run,) = store.runs()
         assert (run.status, run.reason) == ("interrupted", "GivenBack")
 
+    monkeypatch.setattr(registry, "create", lambda name, **settings: slow_backend())
+    result = invoke(postgresql_url, "worker", "--device", "here", "--drain", "--stalled-after", "2s")
+    assert result.exit_code == 0, result.output
+    assert job(postgresql_url, only)["status"] == "done"
+    assert visits(engine, "here")[: len(before)] == before
+    with Store.open(postgresql_url) as store:
+        assert spent_s(store.run_extents({"job": only})) < 3 + 1
 
-@pytest.mark.slow
+
 def test_a_database_that_goes_away_ends_the_worker_and_not_the_job(
-    start: Start, engine: Engine, postgresql_url: str
+    engine: Engine, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only = submit(postgresql_url, "here", "60s")
-    worker = start("here")
-    until(lambda: len(visits(engine, "here")) > 5, worker)
-    with engine.connect() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    monkeypatch.setattr(registry, "create", lambda name, **settings: slow_backend())
+
+    def cut() -> None:
+        while not visits(engine, "here"):
+            time.sleep(0.05)
+        with engine.connect() as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
             )
-        )
-    output, _ = worker.communicate(timeout=60)
-    assert worker.returncode == 1 and "Traceback" not in output
-    assert "the connection was lost; no job is" in output.splitlines()[-1]
+
+    other = threading.Thread(target=cut)
+    other.start()
+    line = the_last(invoke(postgresql_url, "worker", "--device", "here", "--stalled-after", "1s"))
+    other.join()
+    assert "the connection was lost; no job is" in line and "latency-db worker --device here" in line
     assert job(postgresql_url, only)["status"] in ("running", "waiting")
+
+
+def the_last(result: Result) -> str:
+    """The line that a program ends with."""
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
+    return result.stderr.splitlines()[-1]
