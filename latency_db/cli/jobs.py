@@ -31,13 +31,12 @@ def submit(ctx: click.Context, /, wait: bool, as_json: bool, **options: Any) -> 
     job's: an interrupted one goes on with what is left of it.
     """
     from latency_db.queue.connection import queue_url
-    from latency_db.queue.jobs import JobQueue
 
     queue_url(ctx.find_root().params.get("db"))
     request = profile_request(**options)
     request.check()
-    store = open_store(ctx)
-    with JobQueue.open(store.url) as queue:
+    store, queue = _open(ctx)
+    with queue:
         job = queue.job(queue.submit(request))
         if not as_json:
             click.echo(f"job {job.id}: {request.title} on {job.device}")
@@ -61,8 +60,8 @@ def jobs(ctx: click.Context, device: str | None, as_json: bool) -> None:
     """List the queued profiles: where each stands and what came of it."""
     if ctx.invoked_subcommand is not None:
         return
-    store = open_store(ctx)
-    with _open_queue(store) as queue:
+    store, queue = _open(ctx)
+    with queue:
         found = queue.jobs(device)
     if as_json:
         print_json([_document(job, store) for job in found])
@@ -78,8 +77,8 @@ def jobs(ctx: click.Context, device: str | None, as_json: bool) -> None:
 @click.pass_context
 def cancel(ctx: click.Context, job_id: int) -> None:
     """Take a waiting job out of the queue, or stop a running one after its visit; what was measured is stored."""
-    store = open_store(ctx)
-    with _open_queue(store) as queue:
+    store, queue = _open(ctx)
+    with queue:
         job = queue.cancel(job_id)
     click.echo(f"job {job.id}: {'stops after its visit' if job.cancelling else job.status}")
 
@@ -92,10 +91,14 @@ def unserved(job: QueuedJob) -> str:
     )
 
 
-def _open_queue(store: Store) -> JobQueue:
+def _open(ctx: click.Context) -> tuple[Store, JobQueue]:
+    """The database, once it is found to be one that can hold a queue: a file would be created for nothing."""
+    from latency_db.queue.connection import queue_url
     from latency_db.queue.jobs import JobQueue
 
-    return JobQueue.open(store.url)
+    queue_url(ctx.find_root().params.get("db"))
+    store = open_store(ctx)
+    return store, JobQueue.open(store.url)
 
 
 def _followed(queue: JobQueue, job: QueuedJob) -> QueuedJob:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,7 @@ def row(url: str, job_id: int) -> dict[str, Any]:
 def test_sqlite_holds_no_queue(sqlite_url: str, command: tuple[str, ...]) -> None:
     line = the_line(invoke(sqlite_url, *command))
     assert line == "Error: worker and submit need a PostgreSQL database: --db postgresql://…"
+    assert not Path(make_url(sqlite_url).database or "").exists()
 
 
 def test_a_queue_without_procrastinate(monkeypatch: pytest.MonkeyPatch) -> None:
