@@ -211,13 +211,22 @@ class Backend(ABC):
     settings_schema: ClassVar[Mapping[str, Setting]] = {}
 
     def __init__(self, **settings: object) -> None:
-        unknown = sorted(set(settings) - set(self.settings_schema))
+        self.settings: dict[str, SettingValue] = self.parse_settings(settings)
+
+    @classmethod
+    def parse_settings(cls, settings: Mapping[str, object]) -> dict[str, SettingValue]:
+        """All settings, with the defaults of those that are not given. Needs neither the runtime nor the device.
+
+        Raises:
+            InvalidSettingError: one that the backend does not have, or does not take.
+        """
+        unknown = sorted(set(settings) - set(cls.settings_schema))
         if unknown:
-            known = ", ".join(self.settings_schema) or "none"
-            raise InvalidSettingError(f"backend {self.name!r} has no setting {unknown[0]!r}; its settings are: {known}")
-        self.settings: dict[str, SettingValue] = {
+            known = ", ".join(cls.settings_schema) or "none"
+            raise InvalidSettingError(f"backend {cls.name!r} has no setting {unknown[0]!r}; its settings are: {known}")
+        return {
             name: setting.parse(name, settings[name]) if name in settings else setting.default
-            for name, setting in self.settings_schema.items()
+            for name, setting in cls.settings_schema.items()
         }
 
     @classmethod

@@ -46,14 +46,15 @@ def translated(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _storage_error(url, error.orig or error) from error
+        raise storage_error(url, error.orig or error) from error
     except sqlite3.Error as error:
-        raise _storage_error(url, error) from error
+        raise storage_error(url, error) from error
     except PoolTimeoutError as error:
         raise StorageError(f"{shown(url)}: no connection became free", "close other stores first") from error
 
 
-def _storage_error(url: URL, error: BaseException) -> StorageError:
+def storage_error(url: URL, error: BaseException) -> StorageError:
+    """What a driver's error is for people."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         known = _SQLITE.get(code & 0xFF) if isinstance(code, int) else None

@@ -15,7 +15,7 @@ from latency_db import schema
 from latency_db._sql import CHUNK, SPEC_COLUMNS, now, spec_is, spec_of
 from latency_db.errors import InputError, NotFoundError
 from latency_db.keys import OpSpec
-from latency_db.rows import RawMeasurement, SpecSeries
+from latency_db.rows import RawMeasurement, RunExtent, RunRow, SpecSeries
 from latency_db.schema import MeasurementStatus, Provenance, utc
 
 VisitModel = type[schema.Measurement] | type[schema.NetworkMeasurement]
@@ -134,6 +134,18 @@ def failures(connection: Connection, target_id: int, run_id: int | None) -> dict
         .order_by(row.spec_id)
     )
     return {spec_of(values[1:]): values[0] for values in connection.execute(query)}
+
+
+def extent(connection: Connection, run: RunRow) -> RunExtent:
+    """How far a run has come. A run's heartbeat is a round apart, and a killed one has no end: its visits tell more."""
+    visits, moments = 0, [run.heartbeat_at, *([run.finished_at] if run.finished_at else [])]
+    for row in (schema.Measurement, schema.NetworkMeasurement):
+        count, last = connection.execute(
+            select(func.count(), func.max(row.created_at)).where(row.run_id == run.id)
+        ).one()
+        visits += count
+        moments += [] if last is None else [last]
+    return RunExtent(run_id=run.id, status=run.status, visits=visits, started_at=run.started_at, last_at=max(moments))
 
 
 def raw_page(connection: Connection, target_id: int, after: int) -> list[tuple[int, RawMeasurement]]:

@@ -46,3 +46,7 @@ class ImportFormatError(LatencyDbError):
 
 class PredictionError(LatencyDbError):
     """A latency that the stored measurements cannot give."""
+
+
+class JobError(LatencyDbError):
+    """A job of the queue that did not bring all it was asked for, or cannot be done."""

@@ -80,6 +80,7 @@ def profile(
     remeasure: bool = False,
     calibration_networks: int = DEFAULT_CALIBRATION_NETWORKS,
     seed: int = 0,
+    noted: Mapping[str, object] | None = None,
 ) -> ProfileResult:
     """Measure the space's operators, and networks to calibrate with, until each is known well enough or time is up.
 
@@ -92,6 +93,7 @@ def profile(
         remeasure: do not build on what is there.
         calibration_networks: how many networks to measure for the calibration; 0 for none.
         seed: of the order within rounds.
+        noted: what else the run's row is to say of where it comes from.
     """
     specs = select(campaign.space.specs(campaign.image, campaign.batch), only)
     plans = {"only": list(only), "remeasure": remeasure}
@@ -111,7 +113,7 @@ def profile(
         plan,
         series=anew,
         seed=seed,
-        details={**plans, "calibrating": [network.id for network in networks]},
+        details={**(noted or {}), **plans, "calibrating": [network.id for network in networks]},
     )
     calibration = calibrate(campaign, networks, operators, network_jobs, run_id) if networks else None
     return _result(run_id, operators, outcome, calibration)

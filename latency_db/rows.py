@@ -118,6 +118,25 @@ class RunRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunExtent:
+    """How far a run has come, by what it has stored.
+
+    Attributes:
+        run_id: the run.
+        status: one of ``schema.RunStatus``.
+        visits: stored visits to operators and networks, failures among them.
+        started_at: when it began.
+        last_at: the last sign of it: a visit, its heartbeat or its end.
+    """
+
+    run_id: int
+    status: str
+    visits: int
+    started_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkRow:
     """A network of a space at one image size."""
 

@@ -27,6 +27,7 @@ from latency_db.rows import (
     LatencyRow,
     NetworkRow,
     RawMeasurement,
+    RunExtent,
     RunRow,
     SpecSeries,
     TargetRow,
@@ -233,6 +234,18 @@ class Store(SearchMethods):
             query = query.where(row.target_id == target_id)
         with self._reading() as connection:
             return [_run_of(values) for values in connection.execute(query)]
+
+    def run_extents(self, noted: Mapping[str, int]) -> list[RunExtent]:
+        """How far the runs have come whose row says this of where they come from, in the order in which they began.
+
+        Args:
+            noted: names and numbers in the run's plan, as ``profiling.profile`` took them.
+        """
+        row = schema.ProfilingRun
+        conditions = [row.plan[name].as_integer() == value for name, value in noted.items()]
+        query = select(row).where(*conditions).order_by(row.id)
+        with self._reading() as connection:
+            return [_visits.extent(connection, _run_of(values)) for values in connection.execute(query).all()]
 
     def newest_series(self, target_id: int) -> int:
         """The highest series of a target's runs; 0 where it has none."""

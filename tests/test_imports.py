@@ -20,6 +20,7 @@ OPTIONAL = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "procrastinate",
     "psycopg",
     "pyarrow",
     "pycuda",

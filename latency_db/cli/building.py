@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latency_db.cli.common import ProgressLine, open_store, print_json
+from latency_db.cli.common import Command, ProgressLine, open_store, print_json
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
@@ -14,6 +14,27 @@ if TYPE_CHECKING:
     from backends.protocol import Target
     from latency_db.building import BuildResult
     from latency_db.space import Space
+
+
+def build_options(command: Command) -> Command:
+    """``--build-only``, ``--networks``."""
+    for option in (
+        click.option(
+            "--networks",
+            type=click.IntRange(min=0),
+            default=10,
+            show_default=True,
+            help="With --build-only: random networks to build.",
+        ),
+        click.option(
+            "--build-only",
+            is_flag=True,
+            help="Measure nothing: build every operator and some networks for GPUs that need not be here, as far as "
+            "the backend can (trt).",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def build_and_tell(

@@ -164,6 +164,23 @@ def space_options(command: Command) -> Command:
     return command
 
 
+def backend_settings(threads: int | None, settings: tuple[str, ...]) -> dict[str, object]:
+    """``--setting`` and ``--threads`` by name.
+
+    Raises:
+        InputError: a setting that is not NAME=VALUE.
+    """
+    chosen: dict[str, object] = {}
+    for pair in settings:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise InputError(f"--setting {pair!r} is not NAME=VALUE")
+        chosen[key] = value
+    if threads is not None:
+        chosen["threads"] = threads
+    return chosen
+
+
 def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> Backend:
     """The backend with its settings.
 
@@ -173,7 +190,7 @@ def make_backend(name: str, threads: int | None, settings: tuple[str, ...]) -> B
     """
     from backends import registry
 
-    return registry.create(name, **_chosen(threads, settings))
+    return registry.create(name, **backend_settings(threads, settings))
 
 
 def make_builder(name: str, threads: int | None, settings: tuple[str, ...]) -> Buildable:
@@ -185,19 +202,7 @@ def make_builder(name: str, threads: int | None, settings: tuple[str, ...]) -> B
     """
     from backends import registry
 
-    return registry.create_builder(name, **_chosen(threads, settings))
-
-
-def _chosen(threads: int | None, settings: tuple[str, ...]) -> dict[str, object]:
-    chosen: dict[str, object] = {}
-    for pair in settings:
-        key, sign, value = pair.partition("=")
-        if not sign or not key:
-            raise InputError(f"--setting {pair!r} is not NAME=VALUE")
-        chosen[key] = value
-    if threads is not None:
-        chosen["threads"] = threads
-    return chosen
+    return registry.create_builder(name, **backend_settings(threads, settings))
 
 
 def make_plan(rel_ci: float, time_budget_s: float) -> Plan:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from latency_db.noise import Noise
 
 Found = TypeVar("Found")
-OPTIONAL = {"matplotlib": "report", "psycopg": "postgresql", "pyarrow": "parquet"}
+OPTIONAL = {"matplotlib": "report", "psycopg": "postgresql", "pyarrow": "parquet", "procrastinate": "worker"}
 """What some commands need, and the extra that brings it."""
 
 

@@ -10,6 +10,7 @@ from latency_db.cli.database import db
 from latency_db.cli.doctor import doctor
 from latency_db.cli.errors import OneLineErrors
 from latency_db.cli.fit import fit
+from latency_db.cli.jobs import jobs, submit
 from latency_db.cli.listing import backends_command, devices, spaces_command, targets
 from latency_db.cli.operators import operators
 from latency_db.cli.predict import predict
@@ -18,6 +19,7 @@ from latency_db.cli.query import query
 from latency_db.cli.sensitivity import sensitivity
 from latency_db.cli.transfer import export, import_group
 from latency_db.cli.validate import validate
+from latency_db.cli.worker import worker
 
 
 class LatencyDbGroup(OneLineErrors):
@@ -36,6 +38,9 @@ def main(db: str | None, debug: bool) -> None:
 
 for command in (
     profile,
+    submit,
+    jobs,
+    worker,
     validate,
     predict,
     sensitivity,

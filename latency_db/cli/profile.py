@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from latency_db.cli.building import build_and_tell, target_document
-from latency_db.cli.common import (
-    DURATION,
-    ProgressLine,
-    backend_options,
-    device_option,
-    image_option,
-    json_option,
-    make_backend,
-    make_builder,
-    make_plan,
-    open_store,
-    print_json,
-    space_options,
-)
+from latency_db.cli.building import build_and_tell, build_options, target_document
+from latency_db.cli.common import ProgressLine, json_option, make_builder, open_store, print_json
+from latency_db.cli.profile_options import profile_options, profile_request
 from latency_db.errors import InputError
-from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
     from latency_db.campaign import Campaign
+    from latency_db.keys import ImageSize
     from latency_db.profiling import ProfileResult
 
 _MEASURING = ("device", "rel_ci", "time_budget", "remeasure", "calibration_networks", "seed")
@@ -35,59 +23,11 @@ _BUILDING = ("networks",)
 
 
 @click.command()
-@backend_options
-@device_option
-@space_options
-@image_option("1024x2048")
-@click.option("--rel-ci", type=float, default=0.01, show_default=True, help="Half-width of the 95% interval to reach.")
-@click.option("--time-budget", type=DURATION, default="10m", show_default=True, help="Stop after this long.")
-@click.option(
-    "--only", multiple=True, metavar="FIELD=VALUE,…", help="Only operators like this: op=conv_x2,s=8. Repeatable."
-)
-@click.option("--remeasure", is_flag=True, help="Begin a new series instead of going on with what is there.")
-@click.option(
-    "--calibration-networks",
-    type=click.IntRange(min=0),
-    default=24,
-    show_default=True,
-    help="Random networks to measure and calibrate with; 0 for none.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order within rounds.")
-@click.option(
-    "--build-only",
-    is_flag=True,
-    help="Measure nothing: build every operator and some networks for GPUs that need not be here, as far as the "
-    "backend can (trt).",
-)
-@click.option(
-    "--networks",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="With --build-only: random networks to build.",
-)
+@profile_options()
+@build_options
 @json_option
 @click.pass_context
-def profile(
-    ctx: click.Context,
-    backend_name: str,
-    threads: int | None,
-    settings: tuple[str, ...],
-    device: str | None,
-    space_name: str,
-    space_settings: tuple[str, ...],
-    batch: int,
-    image: ImageSize,
-    rel_ci: float,
-    time_budget: float,
-    only: tuple[str, ...],
-    remeasure: bool,
-    calibration_networks: int,
-    seed: int,
-    build_only: bool,
-    networks: int,
-    as_json: bool,
-) -> None:
+def profile(ctx: click.Context, /, build_only: bool, networks: int, as_json: bool, **options: Any) -> None:
     """Measure every operator of a space on this machine.
 
     Rounds over all operators in shuffled order, until each one's confidence interval is tight enough or the time is up.
@@ -97,24 +37,15 @@ def profile(
     With --build-only no latency is written, and no GPU is needed: an operator or a network that the backend's compiler
     refuses is a failure in the database, in the compiler's own words, and exit code 1.
     """
-    from latency_db import spaces
-    from latency_db.campaign import Campaign
-    from latency_db.profiling import profile as run_profile
-
     _refuse_meaningless(ctx, build_only)
-    space = spaces.create(space_name, **spaces.parse_settings(space_settings))
     if build_only:
-        builder = make_builder(backend_name, threads, settings)
-        build_and_tell(ctx, builder, space, image, batch=batch, networks=networks, only=only, as_json=as_json)
+        _build(ctx, networks, as_json, **options)
         return
-    plan = make_plan(rel_ci, time_budget)
-    backend = make_backend(backend_name, threads, settings)
+    request = profile_request(**options)
     line = ProgressLine()
-    campaign = Campaign(open_store(ctx), backend, space, image, batch, device, line)
+    campaign = request.campaign(open_store(ctx), line)
     try:
-        result = run_profile(
-            campaign, plan, only=only, remeasure=remeasure, calibration_networks=calibration_networks, seed=seed
-        )
+        result = request.run(campaign)
     finally:
         line.end()
     if as_json:
@@ -125,6 +56,29 @@ def profile(
         click.echo(f"Error: not measured: {reason}", err=True)
     if result.failed or result.measured == 0:
         ctx.exit(1)
+
+
+def _build(
+    ctx: click.Context,
+    networks: int,
+    as_json: bool,
+    *,
+    backend_name: str,
+    threads: int | None,
+    settings: tuple[str, ...],
+    space_name: str,
+    space_settings: tuple[str, ...],
+    batch: int,
+    image: ImageSize,
+    only: tuple[str, ...],
+    **measuring: object,
+) -> None:
+    """With ``--build-only``; what only measuring takes was refused already."""
+    from latency_db import spaces
+
+    space = spaces.create(space_name, **spaces.parse_settings(space_settings))
+    builder = make_builder(backend_name, threads, settings)
+    build_and_tell(ctx, builder, space, image, batch=batch, networks=networks, only=only, as_json=as_json)
 
 
 def _refuse_meaningless(ctx: click.Context, build_only: bool) -> None:
