@@ -77,7 +77,7 @@ def jobs(ctx: click.Context, device: str | None, as_json: bool) -> None:
 @click.pass_context
 def cancel(ctx: click.Context, job_id: int) -> None:
     """Take a waiting job out of the queue, or stop a running one after its visit; what was measured is stored."""
-    store, queue = _open(ctx)
+    _, queue = _open(ctx)
     with queue:
         job = queue.cancel(job_id)
     click.echo(f"job {job.id}: {'stops after its visit' if job.cancelling else job.status}")

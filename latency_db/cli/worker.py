@@ -49,7 +49,8 @@ def worker(ctx: click.Context, device: str | None, backend_name: str | None, dra
                 device=device,
                 drain=drain,
                 stalled_s=stalled_after,
-                say=lambda text: click.echo(text, err=True),
+                # On a terminal it takes the place of the progress line.
+                say=lambda text: click.echo(f"\r\x1b[K{text}" if line.terminal else text, err=True),
                 report=line,
             ).serve()
         finally:
