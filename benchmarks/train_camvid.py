@@ -96,7 +96,7 @@ def configuration(entry: Entry, options: argparse.Namespace) -> TrainConfig:
 def summary(entry: Entry, folder: TrainFolder, image: ImageSize) -> dict[str, Any]:
     """What is said of one training."""
     result, epochs = read_result(folder.result), read_epochs(folder.epochs)
-    cost = count_cost(load_trained(folder.path).module, image)
+    cost = count_cost(load_trained(folder.path).module, (image.height, image.width))
     return {
         "what": entry.what,
         "seed": entry.seed,
