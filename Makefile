@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # More for pip, such as an index that has a CPU build of torch.
 PIP_ARGS ?=
-EXTRAS := ort,report,video,postgresql,worker,parquet,trt-rtx,dev
+EXTRAS := ort,openvino,report,video,postgresql,worker,parquet,trt-rtx,dev
 
 # What a shell may have set for other projects must not leak into this one.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV LATENCY_DB_URL

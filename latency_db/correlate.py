@@ -74,7 +74,7 @@ def agreement(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Ag
     slope = float(np.cov(predicted, measured)[0, 1] / np.var(predicted, ddof=1))
     return Agreement(
         pearson=_pearson(predicted, measured),
-        spearman=_pearson(stats.rankdata(predicted), stats.rankdata(measured)),
+        spearman=_spearman(predicted, measured),
         mape=float(np.mean(np.abs(error))),
         within_5=float(np.mean(np.abs(error) <= 0.05)),
         within_10=float(np.mean(np.abs(error) <= 0.10)),
@@ -85,6 +85,22 @@ def agreement(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Ag
         spread=float(np.std(measured, ddof=1) / np.mean(measured)),
         networks=len(measured),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlations:
+    """How two series of numbers go together: linearly, and in their order."""
+
+    pearson: float
+    spearman: float
+
+
+def correlations(a: Sequence[float], b: Sequence[float]) -> Correlations | None:
+    """Of two series of one length; None where none exists: fewer than three pairs, or a series all the same."""
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if len(first) < MIN_NETWORKS or _constant(first) or _constant(second):
+        return None
+    return Correlations(pearson=_pearson(first, second), spearman=_spearman(first, second))
 
 
 def split_half_reliability(visits: Mapping[Key, Sequence[float]], *, splits: int = SPLITS, seed: int = SEED) -> float:
@@ -217,6 +233,10 @@ def _constant(array: Vector) -> bool:
 
 def _pearson(a: Vector, b: Vector) -> float:
     return float(np.clip(np.corrcoef(a, b)[0, 1], -1.0, 1.0))
+
+
+def _spearman(a: Vector, b: Vector) -> float:
+    return _pearson(stats.rankdata(a), stats.rankdata(b))
 
 
 def _halves(

@@ -20,6 +20,7 @@ OPTIONAL = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
     "procrastinate",
     "psycopg",
     "pyarrow",

@@ -6,6 +6,7 @@ import click
 
 from latency_db import __version__
 from latency_db.cli.common import db_option
+from latency_db.cli.compare_targets import compare_targets
 from latency_db.cli.database import db
 from latency_db.cli.doctor import doctor
 from latency_db.cli.errors import OneLineErrors
@@ -46,6 +47,7 @@ for command in (
     sensitivity,
     fit,
     query,
+    compare_targets,
     operators,
     targets,
     devices,

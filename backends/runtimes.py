@@ -1,0 +1,95 @@
+"""Optional runtimes: imported when they are needed, and what is said where that does not work."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from backends.compiling import first_line
+from backends.errors import RuntimeMissingError
+from backends.protocol import Availability
+
+# What an import of a broken installation ends in: a library that is missing or cut short, files of two versions on top
+# of each other, bindings that were built for another numpy.
+_BROKEN = (ImportError, OSError, AttributeError, RuntimeError, SyntaxError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """A module that may be here or not.
+
+    Attributes:
+        module: its name, and that of the package that brings it.
+        has: an attribute that the whole of it has: what is left of a package that was half removed still imports.
+        oldest: the first version (major, minor) that works.
+        before: the first major version that is not known to.
+        install: the command that brings it.
+    """
+
+    module: str
+    has: str
+    oldest: tuple[int, int]
+    before: int
+    install: str
+
+    def load(self) -> Any:
+        """The module.
+
+        Raises:
+            RuntimeMissingError: it is not installed, cannot be imported, or is of another version.
+        """
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name == self.module:
+                raise RuntimeMissingError(f"{self.module} is not installed", hint=self.install) from error
+            raise self._broken(f"cannot be imported: {first_line(error)}") from error
+        except _BROKEN as error:
+            raise self._broken(f"cannot be imported: {first_line(error)}") from error
+        if not hasattr(module, self.has) or not re.match(r"\d+\.\d+", str(getattr(module, "__version__", ""))):
+            raise self._broken("is installed only in part")
+        version = self.version(module)
+        if not self.oldest <= _numbers(version)[:2] < (self.before, 0):
+            oldest = ".".join(map(str, self.oldest))
+            raise RuntimeMissingError(
+                f"{self.module} {version} is not a version from {oldest} on and before {self.before}", hint=self.install
+            )
+        return module
+
+    def version(self, module: Any) -> str:
+        """Its version, in numbers alone: ``2026.4.0`` of ``2026.4.0-21345-abcdef``."""
+        found = re.match(r"\d+(\.\d+)+", str(module.__version__))
+        assert found is not None, "load has looked"
+        return found[0]
+
+    def availability(self) -> Availability:
+        """Whether it can be used."""
+        try:
+            module = self.load()
+        except RuntimeMissingError as error:
+            return Availability(available=False, runtime=self.module, reason=error.message, install=error.hint)
+        return Availability(available=True, runtime=self.module, runtime_version=self.version(module))
+
+    def _broken(self, how: str) -> RuntimeMissingError:
+        hint = self.install.replace("install", "install --force-reinstall", 1)
+        return RuntimeMissingError(f"{self.module} {how}", hint=hint)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def both(first: Runtime, second: Runtime) -> Availability:
+    """Of ``first``, where ``second`` is here too; else what ``second`` lacks, as a reason for ``first``."""
+    here, other = first.availability(), second.availability()
+    if here.available and not other.available:
+        return Availability(
+            available=False,
+            runtime=first.module,
+            runtime_version=here.runtime_version,
+            reason=other.reason,
+            install=other.install,
+        )
+    return here
