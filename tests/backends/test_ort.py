@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import onnx
 import onnxruntime
 import pytest
-from filelock import FileLock
 from torch import Tensor, nn
 
-from backends import ort
-from backends.errors import BackendError, CompileError, InvalidSettingError
+from backends import environment
+from backends.errors import CompileError, InvalidSettingError
 from backends.ort import OrtBackend
 from backends.protocol import Workload, check_outputs
 from backends.testing import CONV_BN_RELU, IDENTITY, build, expected_outputs
 
-ROOT = Path(__file__).resolve().parents[2]
-
-RUN = """
-import os, sys
-from backends.ort import OrtBackend
-from backends.testing import IDENTITY
-program = OrtBackend().compile(IDENTITY)
-program.load().run()
-print(program._path, flush=True)
-if sys.argv[1] == "kill":
-    os.kill(os.getpid(), 9)
-"""
+MACHINE = {"cpu_model": "AMD EPYC 7B13", "cpu_count": 2}
 
 
-@pytest.fixture
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache folder of its own for this process and its children."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    ort._make_programs_folder.cache_clear()
-    yield tmp_path / "latency-db" / "programs"
-    ort._make_programs_folder.cache_clear()
-
-
-def run_once(end: str) -> Path:
-    """The path of the model that a process of its own exported before it came to its end."""
-    done = subprocess.run([sys.executable, "-c", RUN, end], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stdout, done.stderr
-    return Path(done.stdout.strip())
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({}, "9adcf0c53190dfe0fea5eb454a25427d"),
+        ({"threads": 2, "spinning": True, "graph_optimization": "basic"}, "44c3fda13f63f28465de16e65dc8255f"),
+    ],
+)
+def test_targets_keep_the_keys_that_databases_have(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], key: str
+) -> None:
+    """Another key is another target: all that was measured on the CPU would have to be measured anew."""
+    monkeypatch.setattr(environment, "describe", lambda: dict(MACHINE))
+    monkeypatch.setattr(environment, "fingerprint", lambda env: "0123456789abcdef")
+    monkeypatch.setattr(onnxruntime, "__version__", "1.32.0")
+    target = OrtBackend(**settings).target()
+    assert target.device == "cpu-epyc-7b13-2c"
+    assert target.key == key
 
 
 def test_only_the_cpu_provider_is_used_and_threads_are_as_asked() -> None:
@@ -116,42 +100,3 @@ def test_a_closed_runner_does_not_run() -> None:
     runner.close()
     with pytest.raises(RuntimeError, match="closed"):
         runner.run()
-
-
-def test_the_folder_is_private_and_goes_with_its_process(cache_home: Path) -> None:
-    path = run_once("exit")
-    assert path.parent.parent == cache_home
-    assert not path.parent.exists()
-
-
-def test_what_a_killed_process_leaves_is_swept(cache_home: Path) -> None:
-    left = run_once("kill")
-    assert left.exists()
-    assert left.parent.stat().st_mode & 0o077 == 0
-    _make_old(left.parent)
-    OrtBackend().compile(IDENTITY)
-    assert not left.parent.exists()
-
-
-def test_folders_that_are_young_or_in_use_are_not_swept(cache_home: Path) -> None:
-    young, used = cache_home / "1-young", cache_home / "2-used"
-    for folder in (young, used):
-        folder.mkdir(parents=True)
-    with FileLock(used / "lock"):
-        _make_old(used)
-        OrtBackend().compile(IDENTITY)
-        assert young.exists()
-        assert used.exists()
-
-
-def test_an_unusable_cache_folder_is_one_clear_line(cache_home: Path) -> None:
-    cache_home.parent.parent.joinpath("latency-db").write_text("in the way")
-    with pytest.raises(BackendError, match="latency-db") as caught:
-        OrtBackend().compile(IDENTITY)
-    assert "\n" not in str(caught.value)
-    assert caught.value.hint
-
-
-def _make_old(folder: Path) -> None:
-    then = time.time() - 3600
-    os.utime(folder, (then, then))

@@ -1,0 +1,148 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from backends import program_files
+from backends.compiling import compile_errors
+from backends.cpu_clock import PerfCounterClock
+from backends.cpu_target import cpu_target
+from backends.protocol import Array, Availability, Backend, Program, Runner, Setting, SettingValue, Target, Workload
+from backends.runtimes import Runtime, both
+
+if TYPE_CHECKING:
+    import openvino
+
+INSTALL = "pip install 'latency-db[openvino]'"
+OPENVINO = Runtime(module="openvino", has="Core", oldest=(2025, 0), before=2027, install=INSTALL)
+ONNX = Runtime(module="onnx", has="ModelProto", oldest=(1, 17), before=2, install=INSTALL)
+
+_DEVICE = "CPU"
+# Where in OpenVINO's sources something was noticed: line upon line before the one that says what.
+_WHERE = re.compile(r"^(?:Exception from \S+:\d+:?|Check '.*' failed at \S+:\d+:?)\s*$")
+
+
+class OpenVinoBackend(Backend):
+    """Runs the exported ONNX model by OpenVINO's CPU plugin, in float32, one inference at a time."""
+
+    name = "openvino"
+    settings_schema: ClassVar[dict[str, Setting]] = {
+        "threads": Setting(default=1, minimum=1, help="threads within an operator"),
+    }
+
+    @classmethod
+    def availability(cls) -> Availability:
+        """Whether ``openvino`` and ``onnx`` can be imported."""
+        return both(OPENVINO, ONNX)
+
+    @cached_property
+    def clock(self) -> PerfCounterClock:
+        """Wall time: a run has finished when it returns."""
+        return PerfCounterClock()
+
+    def target(self, device: str | None = None) -> Target:
+        """This machine's CPU under this runtime and these settings."""
+        return cpu_target(
+            device,
+            backend=self.name,
+            runtime="openvino",
+            runtime_version=OPENVINO.version(OPENVINO.load()),
+            precision="fp32",
+            settings=self.settings,
+        )
+
+    def compile(self, workload: Workload) -> Program:
+        """Export the workload to ONNX, compile that, and keep what it was compiled to in a file.
+
+        Loading is then reading: what OpenVINO rewrites in a graph is not rewritten in every visit.
+        """
+        from backends.onnx_export import export_onnx
+
+        with compile_errors(workload.name):
+            model = export_onnx(workload.build(), workload.inputs())
+        with compile_errors(workload.name), _plain_errors():
+            compiled = _core().compile_model(model, _DEVICE, _properties(self.settings))
+            blob = compiled.export_model()
+        path = program_files.new_path(".blob")
+        program_files.write(path, blob)
+        return _OpenVinoProgram(workload, path, self.settings)
+
+
+class _OpenVinoProgram(Program):
+    """A compiled model in a file, in the private folder of this process."""
+
+    def __init__(self, workload: Workload, path: Path, settings: dict[str, SettingValue]) -> None:
+        self._workload = workload
+        self._path = path
+        self._settings = settings
+
+    def load(self) -> Runner:
+        """A compiled model of its own."""
+        with compile_errors(self._workload.name), _plain_errors():
+            compiled = _core().import_model(self._path.read_bytes(), _DEVICE, _properties(self._settings))
+            return _OpenVinoRunner(compiled.create_infer_request(), self._workload.inputs())
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
+
+class _OpenVinoRunner(Runner):
+    """A request whose inputs and outputs stay where they are from run to run: in tensors of its own."""
+
+    def __init__(self, request: openvino.InferRequest, inputs: tuple[Array, ...]) -> None:
+        for tensor, array in zip(request.input_tensors, inputs, strict=True):
+            tensor.data[...] = array
+        self._request: openvino.InferRequest | None = request
+        self._outputs = list(request.output_tensors)
+
+    def run(self) -> None:
+        """Run once; it has finished on return."""
+        if self._request is None:
+            raise RuntimeError("this runner is closed")
+        self._request.infer(share_outputs=True)  # What it returns are views, not copies.
+
+    def outputs(self) -> tuple[Array, ...]:
+        """Copies of what the last run wrote."""
+        return tuple(tensor.data.copy() for tensor in self._outputs)
+
+    def close(self) -> None:
+        """Free the request, what it runs and its memory."""
+        self._outputs = []
+        self._request = None
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO itself: one for the process, as it reads its plugins when it is made."""
+    import openvino
+
+    return openvino.Core()
+
+
+def _properties(settings: dict[str, SettingValue]) -> dict[str, str]:
+    """What the plugin is told."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(settings["threads"]),
+        # Left to itself it would round to bfloat16 on CPUs that can.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """OpenVINO's errors by what they say, not by where in its sources they were noticed."""
+    try:
+        yield
+    except RuntimeError as error:
+        lines = (line.strip() for line in str(error).splitlines())
+        said = next((line for line in lines if line and not _WHERE.match(line)), "")
+        raise RuntimeError(said or "OpenVINO does not say what") from error
