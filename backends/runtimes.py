@@ -73,7 +73,7 @@ class Runtime:
         return Availability(available=True, runtime=self.module, runtime_version=self.version(module))
 
     def _broken(self, how: str) -> RuntimeMissingError:
-        hint = self.install.replace("install", "install --force-reinstall", 1)
+        hint = self.install.replace(" install", " install --force-reinstall", 1)
         return RuntimeMissingError(f"{self.module} {how}", hint=hint)
 
 

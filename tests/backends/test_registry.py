@@ -51,7 +51,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_built_ins_take_the_same_door() -> None:
-    assert {"ort", "torch", "trt"} <= set(registry.names())
+    assert {"openvino", "ort", "ort-cuda", "ort-tensorrt", "torch", "trt"} <= set(registry.names())
     assert registry.names() == sorted(registry.names())
 
 
@@ -59,7 +59,7 @@ def test_listing_imports_no_backend() -> None:
     code = "import sys; from backends import registry; registry.names(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert not loaded & {"torch", "onnx", "onnxruntime", "backends.ort", "backends.pytorch"}
+    assert not loaded & {"torch", "onnx", "onnxruntime", "openvino", "backends.openvino", "backends.ort", "backends.pytorch"}
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from typing import ClassVar
 
 import pytest
 
+from backends.openvino import OpenVinoBackend
 from backends.ort import OrtBackend
 from backends.protocol import Backend
 from backends.pytorch import TorchBackend
 from backends.testing import BackendContract
 
-RUNTIMES = ("torch", "onnx", "onnxruntime", "onnxscript")
+RUNTIMES = ("torch", "onnx", "onnxruntime", "onnxscript", "openvino")
 
 
 class TestOrt(BackendContract):
@@ -23,6 +25,24 @@ class TestOrt(BackendContract):
 class TestOrtUnoptimizedWithTwoThreads(BackendContract):
     backend_class: ClassVar[type[Backend]] = OrtBackend
     settings: ClassVar[dict[str, object]] = {"graph_optimization": "disable", "threads": 2, "spinning": True}
+    runtime_modules = RUNTIMES
+
+
+OPENVINO = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed: pip install '.[openvino]'"
+)
+
+
+@OPENVINO
+class TestOpenVino(BackendContract):
+    backend_class: ClassVar[type[Backend]] = OpenVinoBackend
+    runtime_modules = RUNTIMES
+
+
+@OPENVINO
+class TestOpenVinoWithTwoThreads(BackendContract):
+    backend_class: ClassVar[type[Backend]] = OpenVinoBackend
+    settings: ClassVar[dict[str, object]] = {"threads": 2}
     runtime_modules = RUNTIMES
 
 

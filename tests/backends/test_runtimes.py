@@ -1,0 +1,145 @@
+"""A runtime that is absent, broken or of another version is one line that names the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.errors import RuntimeMissingError
+from backends.runtimes import Runtime, both
+
+ROOT = Path(__file__).resolve().parents[2]
+OPENVINO = "pip install 'latency-db[openvino]'"
+ORT = "pip install 'latency-db[ort]'"
+
+SOME = Runtime(module="some_runtime", has="Engine", oldest=(1, 20), before=3, install="pip install some-runtime")
+WHOLE = "class Engine: ...\n__version__ = {version!r}\n"
+
+AVAILABILITY = """
+import dataclasses, json, sys
+from backends import registry
+print(json.dumps(dataclasses.asdict(registry.get(sys.argv[1]).availability())))
+"""
+PROGRAM = "from latency_db.cli import main; main()"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path of this process."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, SOME.module, raising=False)
+    return tmp_path
+
+
+def write(folder: Path, module: str, text: str) -> None:
+    package = folder / module
+    package.mkdir()
+    package.joinpath("__init__.py").write_text(text)
+
+
+def run(code: str, path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A program of its own, that finds what lies in ``path`` before what is installed."""
+    env = {**os.environ, "PYTHONPATH": str(path), "LATENCY_DB_URL": str(path / "some.db")}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("version", ["1.20", "1.32.0", "2.9.1-4711-abcdef-releases/2/9", "2.1.0.dev20260101"])
+def test_versions_that_work(folder: Path, version: str) -> None:
+    write(folder, SOME.module, WHOLE.format(version=version))
+    found = SOME.availability()
+    assert found.available and found.runtime == "some_runtime"
+    assert found.runtime_version in ("1.20", "1.32.0", "2.9.1", "2.1.0")
+
+
+@pytest.mark.parametrize("version", ["0.9", "1.19.2", "3.0.0", "2021.4.0"])
+def test_versions_that_do_not(folder: Path, version: str) -> None:
+    write(folder, SOME.module, WHOLE.format(version=version))
+    with pytest.raises(RuntimeMissingError, match=f"{version} is not a version from 1.20 on and before 3") as caught:
+        SOME.load()
+    assert caught.value.hint == SOME.install
+
+
+def test_an_absent_module_is_not_called_broken(folder: Path) -> None:
+    with pytest.raises(RuntimeMissingError, match=r"^some_runtime is not installed \(pip install some-runtime\)$"):
+        SOME.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import no_such_module_at_all", "no_such_module_at_all"),
+        ("raise OSError('libsome.so: file too short')", "file too short"),
+        ("raise ImportError('first\\nsecond')", "first"),
+        ("from numpy import no_such_thing", "no_such_thing"),
+        ("raise AttributeError('_ARRAY_API not found')", "_ARRAY_API"),
+        ("def", "invalid syntax"),
+        ("", "only in part"),
+        ("class Engine: ...", "only in part"),
+        ("class Engine: ...\n__version__ = 'unknown'", "only in part"),
+    ],
+)
+def test_a_broken_module_is_to_be_installed_again(folder: Path, text: str, words: str) -> None:
+    write(folder, SOME.module, text)
+    found = SOME.availability()
+    assert not found.available and words in str(found.reason)
+    assert "second" not in str(found.reason)
+    assert found.install == "pip install --force-reinstall some-runtime"
+
+
+def test_a_runtime_that_needs_another_says_what_that_lacks(folder: Path) -> None:
+    write(folder, SOME.module, WHOLE.format(version="1.20"))
+    other = Runtime(module="other_runtime", has="Engine", oldest=(1, 0), before=2, install="pip install other")
+    found = both(SOME, other)
+    assert (found.available, found.runtime, found.reason) == (False, "some_runtime", "other_runtime is not installed")
+    assert found.install == "pip install other"
+    assert both(other, SOME).reason == "other_runtime is not installed"
+    assert both(SOME, SOME).available
+
+
+@pytest.mark.parametrize(
+    ("backend", "module", "text", "words", "command"),
+    [
+        ("openvino", "openvino", "raise ImportError('libopenvino.so.2640: no such file')", "libopenvino.so", OPENVINO),
+        ("openvino", "openvino", "class Core: ...\n__version__ = '2021.4.0-3839'", "openvino 2021.4.0 is not", OPENVINO),
+        ("openvino", "openvino", "", "only in part", OPENVINO),
+        ("openvino", "onnx", "raise OSError('onnx_cpp2py_export.so: file too short')", "file too short", OPENVINO),
+        ("ort", "onnxruntime", "raise ImportError('libonnxruntime.so: no such file')", "libonnxruntime.so", ORT),
+        ("ort", "onnxruntime", "class InferenceSession: ...\n__version__ = '1.9.0'", "onnxruntime 1.9.0 is not", ORT),
+        ("ort", "onnxruntime", "", "only in part", ORT),
+        ("ort-cuda", "onnxruntime", "def", "SyntaxError", "pip install onnxruntime-gpu"),
+    ],
+)
+def test_a_broken_runtime_of_a_backend(
+    tmp_path: Path, backend: str, module: str, text: str, words: str, command: str
+) -> None:
+    if module == "onnx":
+        pytest.importorskip(backend, reason=f"{backend} is not installed")
+    write(tmp_path, module, text)
+    done = run(AVAILABILITY, tmp_path, backend)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    found = json.loads(done.stdout)
+    assert found["available"] is False and words in found["reason"] and "\n" not in found["reason"]
+    assert command in found["install"].replace(" --force-reinstall", "")
+
+
+def test_doctor_and_backends_have_one_line_for_each(tmp_path: Path) -> None:
+    write(tmp_path, "openvino", "raise ImportError('libopenvino.so.2640: cannot open shared object file\\nat length')")
+    write(tmp_path, "onnxruntime", "raise OSError('libonnxruntime.so: file too short')")
+    listed = run(PROGRAM, tmp_path, "backends")
+    assert listed.returncode == 0, listed.stderr
+    for name, words in (("openvino", "libopenvino.so.2640"), ("ort", "file too short"), ("ort-cuda", "file too short")):
+        (line,) = (line for line in listed.stdout.splitlines() if line.split()[0] == name)
+        assert "no: " in line and words in line and "pip install --force-reinstall" in line
+    looked = run(PROGRAM, tmp_path, "doctor", "--backend", "openvino", "--seconds", "0.1")
+    assert looked.returncode == 1
+    (line,) = looked.stderr.splitlines()
+    assert line.startswith("Error: backend 'openvino' cannot run here: ") and "libopenvino.so.2640" in line
+    assert OPENVINO.replace("install", "install --force-reinstall", 1) in line
+    (line,) = (line for line in looked.stdout.splitlines() if line.startswith("backend    ort: "))
+    assert "not here: " in line and "file too short" in line
