@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +29,7 @@ class Runtime:
         oldest: the first version (major, minor) that works.
         before: the first major version that is not known to.
         install: the command that brings it.
+        without: modules that it is not to find while it is imported, and can do without.
     """
 
     module: str
@@ -33,6 +37,7 @@ class Runtime:
     oldest: tuple[int, int]
     before: int
     install: str
+    without: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """The module.
@@ -41,7 +46,8 @@ class Runtime:
             RuntimeMissingError: it is not installed, cannot be imported, or is of another version.
         """
         try:
-            module = importlib.import_module(self.module)
+            with _hidden(self.without):
+                module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             if error.name == self.module:
                 raise RuntimeMissingError(f"{self.module} is not installed", hint=self.install) from error
@@ -75,6 +81,19 @@ class Runtime:
     def _broken(self, how: str) -> RuntimeMissingError:
         hint = self.install.replace(" install", " install --force-reinstall", 1)
         return RuntimeMissingError(f"{self.module} {how}", hint=hint)
+
+
+@contextmanager
+def _hidden(names: Iterable[str]) -> Iterator[None]:
+    """Let modules that are not imported yet look as if they were not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
