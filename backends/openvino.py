@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'latency-db[openvino]'"
 # At each import OpenVINO tells its makers so over the network, in threads beside what is measured, by this module.
 TELEMETRY = "openvino_telemetry"
-OPENVINO = Runtime(
-    module="openvino", has="Core", oldest=(2025, 0), before=2027, install=INSTALL, without=(TELEMETRY,)
-)
+OPENVINO = Runtime(module="openvino", has="Core", oldest=(2025, 0), before=2027, install=INSTALL, without=(TELEMETRY,))
 ONNX = Runtime(module="onnx", has="ModelProto", oldest=(1, 17), before=2, install=INSTALL)
 
 _DEVICE = "CPU"

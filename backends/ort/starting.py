@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime can start a provider at all: that it was built with one does not mean that its libraries are here."""
+"""Whether ONNX Runtime can start a provider: built with one does not mean that its libraries are here."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latency_db.cli.common import IMAGE_SIZE, json_option, open_store, print_json, print_table
-from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError
+from latency_db.errors import AmbiguousTargetError, InputError
 from latency_db.keys import ImageSize, OpSpec
 
 if TYPE_CHECKING:

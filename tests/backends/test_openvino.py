@@ -36,6 +36,7 @@ assert not sent, sent
 """
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="OpenVINO takes no more threads than there are cores: one")
 def test_the_plugin_does_as_the_settings_say() -> None:
     request = OpenVinoBackend(threads=2, pinning=True).compile(CONV_BN_RELU).load()._request
     model = request.get_compiled_model()

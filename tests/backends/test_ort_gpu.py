@@ -161,9 +161,7 @@ def test_the_target_is_the_gpu(ort: OrtGpu, cls: type[OrtGpuBackend]) -> None:
     assert target.runtime == "onnxruntime" and target.runtime_version.startswith(onnxruntime.__version__)
 
 
-@pytest.mark.parametrize(
-    ("cls", "version"), [(OrtCudaBackend, "+cudnn90100"), (OrtTensorRtBackend, "+tensorrt101300")]
-)
+@pytest.mark.parametrize(("cls", "version"), [(OrtCudaBackend, "+cudnn90100"), (OrtTensorRtBackend, "+tensorrt101300")])
 def test_the_library_that_does_the_work_is_part_of_the_version(
     ort: OrtGpu, monkeypatch: pytest.MonkeyPatch, cls: type[OrtGpuBackend], version: str
 ) -> None:

@@ -95,7 +95,8 @@ def test_a_broken_module_is_to_be_installed_again(folder: Path, text: str, words
 
 
 def test_what_a_runtime_is_to_do_without_it_does_not_find(folder: Path) -> None:
-    write(folder, SOME.module, "try:\n    import chatty\nexcept ImportError:\n    chatty = None\n" + WHOLE.format(version="2.0"))
+    looks = "try:\n    import chatty\nexcept ImportError:\n    chatty = None\n"
+    write(folder, SOME.module, looks + WHOLE.format(version="2.0"))
     write(folder, "chatty", "")
     assert dataclasses.replace(SOME, without=("chatty",)).load().chatty is None
     assert importlib.import_module("chatty").__name__ == "chatty", "hidden from nobody else"
@@ -116,11 +117,11 @@ def test_a_runtime_that_needs_another_says_what_that_lacks(folder: Path) -> None
     ("backend", "module", "text", "words", "command"),
     [
         ("openvino", "openvino", "raise ImportError('libopenvino.so.2640: no such file')", "libopenvino.so", OPENVINO),
-        ("openvino", "openvino", "class Core: ...\n__version__ = '2021.4.0-3839'", "openvino 2021.4.0 is not", OPENVINO),
+        ("openvino", "openvino", "class Core: ...\n__version__ = '2021.4.0-3839'", "2021.4.0 is not a", OPENVINO),
         ("openvino", "openvino", "", "only in part", OPENVINO),
         ("openvino", "onnx", "raise OSError('onnx_cpp2py_export.so: file too short')", "file too short", OPENVINO),
         ("ort", "onnxruntime", "raise ImportError('libonnxruntime.so: no such file')", "libonnxruntime.so", ORT),
-        ("ort", "onnxruntime", "class InferenceSession: ...\n__version__ = '1.9.0'", "onnxruntime 1.9.0 is not", ORT),
+        ("ort", "onnxruntime", "class InferenceSession: ...\n__version__ = '1.9.0'", "1.9.0 is not a", ORT),
         ("ort", "onnxruntime", "", "only in part", ORT),
         ("ort-cuda", "onnxruntime", "def", "SyntaxError", "pip install onnxruntime-gpu"),
     ],

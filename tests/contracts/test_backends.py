@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from typing import ClassVar
 
@@ -40,6 +41,7 @@ class TestOpenVino(BackendContract):
 
 
 @OPENVINO
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="OpenVINO takes no more threads than there are cores: one")
 class TestOpenVinoWithTwoThreads(BackendContract):
     backend_class: ClassVar[type[Backend]] = OpenVinoBackend
     settings: ClassVar[dict[str, object]] = {"threads": 2}
