@@ -91,7 +91,10 @@ def compare(a: Iterable[LatencyRow], b: Iterable[LatencyRow]) -> Comparison:
     rows_a, rows_b = {row.spec: row for row in a}, {row.spec: row for row in b}
     common = sorted(rows_a.keys() & rows_b.keys())
     if not common:
-        raise NotFoundError(f"they have no operator in common: {_sizes(rows_a)} against {_sizes(rows_b)}")
+        raise NotFoundError(
+            f"they have no operator in common: {_sizes(rows_a)} against {_sizes(rows_b)}",
+            hint="profile both with the same space at the same image size: latency-db profile --image-size HxW",
+        )
     pairs = tuple(_pair(spec, rows_a[spec], rows_b[spec]) for spec in common)
     ratio = _geometric_mean([pair.ratio for pair in pairs])
     return Comparison(
