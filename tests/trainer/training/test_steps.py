@@ -1,4 +1,4 @@
-"""What the steps of a training do: the loss falls, the weights are averaged, the forward pass is as precise as asked."""
+"""What the steps of a training do: the loss falls, weights are averaged, the forward pass is as precise as asked."""
 
 from __future__ import annotations
 
