@@ -46,21 +46,28 @@ def run_training(
 
 
 def _taught(config: TrainConfig, folder: TrainFolder, processes: Processes, *, resume: bool) -> TrainConfig:
-    """The configuration with a teacher that is trained; trains it now where that is asked for."""
+    """The configuration with a teacher that is trained; trains it now where that is asked for.
+
+    The student's folder is begun before it: stopped in the teacher's training, it says what is to be gone on with.
+    """
     teacher = config.teacher
     if teacher.network is None or teacher.model is not None:
         return config
-    # A student that cannot be trained should not show after its teacher's night.
-    training, _ = open_data(config, processes, pin_memory=False)
-    make_network(config, resolve(config.network), training.dataset.num_classes)
     own = config.model_copy(
         update={
             "network": NetworkConfig(name=teacher.network),
             "teacher": TeacherConfig(),
         }
     )
+    # A student that cannot be trained should not show after its teacher's night, and neither of the two after
+    # anything was written.
+    training, _ = open_data(config, processes, pin_memory=False)
+    spec = resolve(config.network)
+    for one, network in ((config, spec), (own, resolve(own.network))):
+        make_network(one, network, training.dataset.num_classes)
     theirs = TrainFolder(folder.teacher)
     if processes.first:
+        folder.begin(config, spec, training.dataset.classes)
         with theirs.lock():
             theirs.check(own, resume=resume)
             _train(own, theirs, processes, "teacher")

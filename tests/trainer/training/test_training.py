@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from latency_db.errors import InputError
-from tests.trainer.training.trainings import TINY, Own, tiny, trained, write_architecture
+from tests.trainer.training.trainings import TINY, Own, killed_after, left, tiny, trained, write_architecture
 from trainer.accuracy import measure_accuracy
 from trainer.cli import main
 from trainer.data import Batch, loader, open_dataset
@@ -31,32 +27,12 @@ from trainer.runs.processes import Processes
 from trainer.trained import load_trained
 from trainer.training.assembly import assemble
 from trainer.training.folder import TrainFolder
-from trainer.training.loop import KIND, Training
+from trainer.training.loop import KIND
 from trainer.training.objective import Objective, Terms
 from trainer.training.record import read_epochs
 from trainer.training.result import read_result
 
 OWN = "tests.trainer.training.trainings:Own"
-
-
-def left(run: TrainFolder) -> dict[str, Any]:
-    """Everything that a training leaves, but for how long it took."""
-
-    def digests(weights: dict[str, torch.Tensor]) -> dict[str, str]:
-        return {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in weights.items()}
-
-    result = json.loads(run.result.read_text())
-    epochs = [json.loads(line) for line in run.epochs.read_text().splitlines()]
-    for one in (result, *epochs):
-        del one["seconds"]
-    kept = load_checkpoint(run.checkpoint, KIND)
-    return {
-        "result": result,
-        "epochs": epochs,
-        "network": digests(kept["network"]),
-        "averaged": digests(kept["averaged"]),
-        "model": digests(load_checkpoint(run.model, "network")["weights"]),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -105,48 +81,19 @@ def test_each_part_of_the_loss_is_noted(unbroken: TrainFolder, teacher: TrainFol
         assert record.loss == pytest.approx(record.segmentation + record.auxiliary)
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing in the training may catch it."""
-
-
 @pytest.mark.parametrize("step", [1, 3, 4, 6])
 def test_a_training_that_stops_anywhere_goes_on_exactly(
-    unbroken: TrainFolder,
-    student: Path,
-    teacher: TrainFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    step: int,
+    unbroken: TrainFolder, student: Path, teacher: TrainFolder, tmp_path: Path, step: int
 ) -> None:
-    original, calls = Training._step, []
-
-    def stops(self: Training, batch: Batch) -> None:
-        calls.append(batch)
-        if len(calls) > step:
-            raise Killed
-        original(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", stops)
-        with pytest.raises(Killed):
-            taught(tmp_path / "run", student, teacher)
+    with killed_after(step):
+        taught(tmp_path / "run", student, teacher)
     assert left(taught(tmp_path / "run", student, teacher, resume=True)) == left(unbroken)
 
 
-def test_what_drops_out_is_the_same_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_drops_out_is_the_same_after_a_kill(tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole", OWN)
-    original, calls = Training._step, []
-
-    def stops(self: Training, batch: Batch) -> None:
-        calls.append(batch)
-        if len(calls) > 2:
-            raise Killed
-        original(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", stops)
-        with pytest.raises(Killed):
-            trained(tmp_path / "run", OWN)
+    with killed_after(2):
+        trained(tmp_path / "run", OWN)
     torch.manual_seed(99)
     assert left(trained(tmp_path / "run", OWN, resume=True)) == left(whole)
 
@@ -155,20 +102,6 @@ def test_an_ended_training_is_not_done_again(unbroken: TrainFolder, student: Pat
     before = {path: path.stat().st_mtime_ns for path in (unbroken.model, unbroken.result, unbroken.checkpoint)}
     taught(unbroken.path, student, teacher, resume=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-def test_a_teacher_that_is_no_file_of_weights_is_trained_first(tmp_path: Path, student: Path) -> None:
-    own = write_architecture(tmp_path / "big.json", chi=3)
-    run = trained(tmp_path / "run", str(student), teacher={"network": str(own)})
-    result = read_result(run.result)
-    assert result.teacher == str(own)
-    theirs = TrainFolder(run.teacher)
-    assert read_result(theirs.result).network == "big"
-    # As if it had been trained by itself.
-    alone = trained(tmp_path / "alone", str(own))
-    assert left(theirs)["model"] == left(alone)["model"]
-    by_hand = trained(tmp_path / "by_hand", str(student), teacher={"model": str(alone.path)})
-    assert left(by_hand)["model"] == left(run)["model"]
 
 
 def test_the_average_is_of_all_steps() -> None:
@@ -352,27 +285,40 @@ def test_a_network_that_is_none_is_one_line(named: str, tmp_path: Path) -> None:
     assert named.split(":")[0] in said
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, student: Path) -> None:
-    folder = tmp_path / "run"
-    assert say(str(student), *quick("--out", str(folder))).exit_code == 0
-    whole = (folder / "checkpoint.pt").stat().st_size
+def resumed_with_files_of_at_most(size: int, run: TrainFolder) -> str:
+    """What a training says that goes on while a limit on the size of files stands for a disk that is full."""
     code = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({whole // 2},) * 2); "
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "from trainer.cli import main; main()"
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size},) * 2); "
+        "from trainer.cli import main; main(prog_name='trainer')"
     )
-    other = tmp_path / "other"
-    command = [sys.executable, "-c", code, "train", str(student), *quick("--out", str(other))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env={**os.environ}, check=False)
-    assert done.returncode != 0
+    command = [sys.executable, "-c", code, "train", "--resume", "--out", str(run.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "cannot write" in done.stderr and "make room" in done.stderr
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != whole // 2
+    return next(line for line in done.stderr.splitlines() if line.startswith("Error: "))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_last_model(tmp_path: Path, student: Path) -> None:
+    whole = left(trained(tmp_path / "whole", str(student)))
+    run = trained(tmp_path / "run", str(student), schedule={"epochs": 1})
+    # As if it had been one of two epochs, and been stopped after the first.
+    run.result.unlink()
+    run.config.write_text(run.config.read_text().replace("epochs = 1", "epochs = 2"))
+    before = run.checkpoint.read_bytes()
+    said = resumed_with_files_of_at_most(len(before) - 1000, run)
+    assert f"cannot write {run.checkpoint}" in said and "the last checkpoint is intact" in said
+    assert run.checkpoint.read_bytes() == before
     # With room again it goes on.
-    assert (
-        say("--resume", "--out", str(other)).exit_code == 0
-        or say(str(student), *quick("--resume", "--out", str(other))).exit_code == 0
-    )
+    assert say("--resume", "--out", str(run.path)).exit_code == 0
+    assert left(run) == whole
+    # As if it had been stopped in its very end: the checkpoint is there, the network is to be kept.
+    run.result.unlink()
+    before = run.model.read_bytes()
+    said = resumed_with_files_of_at_most(len(before) - 1000, run)
+    assert f"cannot write {run.model}" in said
+    assert run.model.read_bytes() == before and not run.result.exists()
+    assert say("--resume", "--out", str(run.path)).exit_code == 0
+    assert left(run) == whole
 
 
 @pytest.mark.alone

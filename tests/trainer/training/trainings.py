@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from torch import nn
 
 from trainer.architecture import Architecture, Branch, Cell
+from trainer.data import Batch
+from trainer.runs.checkpoint import load_checkpoint
 from trainer.runs.processes import Processes
 from trainer.training.config import TrainConfig, build_config
 from trainer.training.folder import TrainFolder
+from trainer.training.loop import KIND, Training
 from trainer.training.run import run_training
 
 
@@ -59,6 +67,46 @@ def trained(folder: Path, named: str, *, resume: bool = False, **changes: Any) -
     run = TrainFolder(folder)
     run_training(tiny(named, **changes), run, Processes(), resume=resume)
     return run
+
+
+def left(run: TrainFolder) -> dict[str, Any]:
+    """Everything that a training leaves, but for how long it took."""
+
+    def digests(weights: dict[str, torch.Tensor]) -> dict[str, str]:
+        return {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in weights.items()}
+
+    result = json.loads(run.result.read_text())
+    epochs = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    for one in (result, *epochs):
+        del one["seconds"]
+    kept = load_checkpoint(run.checkpoint, KIND)
+    return {
+        "result": result,
+        "epochs": epochs,
+        "network": digests(kept["network"]),
+        "averaged": digests(kept["averaged"]),
+        "model": digests(load_checkpoint(run.model, "network")["weights"]),
+    }
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the training may catch it."""
+
+
+@contextmanager
+def killed_after(steps: int) -> Iterator[None]:
+    """The training in it does so many steps, and then is killed."""
+    original, calls = Training._step, []
+
+    def stops(self: Training, batch: Batch) -> None:
+        calls.append(batch)
+        if len(calls) > steps:
+            raise Killed
+        original(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Training, "_step", stops)
+        yield
 
 
 class OwnWithHeads(nn.Module):
