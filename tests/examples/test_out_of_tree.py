@@ -81,7 +81,7 @@ def test_profile_and_validate_with_both(installed: Path, tmp_path: Path) -> None
     what = ("--backend", BACKEND, "--space", SPACE, "--image-size", "64x64", "--rel-ci", "0.5")
     what = (*what, "--space-setting", "depth=3", "--space-setting", "widths=[8,16]", "--json")
     database = ("--db", str(tmp_path / "some.db"))
-    profiled = run(installed, *database, "profile", *what, "--calibration-networks", "4", "--time-budget", "30s")
+    profiled = run(installed, *database, "profile", *what, "--calibration-networks", "4", "--time-budget", "3m")
     assert profiled["space"] == SPACE and profiled["target"]["backend"] == BACKEND
     assert profiled["target"]["precision"] == "bf16"
     assert profiled["measured"] == profiled["specs"] == 2 + 2 * 4 and profiled["failed"] == {}

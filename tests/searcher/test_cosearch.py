@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from searcher.constraint import FixedFactor
+from searcher.constraint import FixedFactor, SteeredMultiplier
 from searcher.cosearch import PRETRAIN_PASSES, SEARCH_PASSES, CoSearch, Losses, Step
 from searcher.draw import Draw
 from searcher.supernet import Supernet
@@ -163,6 +163,18 @@ def test_only_the_student_is_held_to_the_latency() -> None:
     free, held = ends
     for name, value in free.items():
         assert torch.equal(value, held[name]) == name.startswith("teacher"), name
+
+
+@pytest.mark.parametrize(("derived_ms", "sign"), [(4.0, -1), (0.04, 1)])
+def test_latency_gives_way_to_a_target(search: CoSearch, derived_ms: float, sign: int) -> None:
+    """A student that is too slow gets faster, one that is faster than it may be gets slower."""
+    search.latency_term = SteeredMultiplier(0.4)
+    optimizer, before_ms = adam(search, rate=0.2), search.expected_latency_ms("student")
+    for number in range(8):
+        search.latency_term.observe([derived_ms])
+        search.architecture_step(batch(), optimizer, Step(0, number))
+    change = search.expected_latency_ms("student") / before_ms - 1
+    assert sign * change > 0.05
 
 
 def test_the_gradient_of_the_architecture_is_that_of_the_loss() -> None:
