@@ -18,7 +18,8 @@ from _common import publish
 
 from backends.samples import estimate
 from latency_db import spaces
-from latency_db.calibrate import Calibration, Family, NetworkSample, fit
+from latency_db.calibrate import Family, NetworkSample, fit
+from latency_db.calibration import Calibration
 from latency_db.correlate import agreement
 from latency_db.keys import OpSpec
 from latency_db.rows import RunRow, SpecSeries

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from _common import publish
 
-from latency_db.calibrate import Calibration, PairKey
+from latency_db.calibration import Calibration, PairKey
 from latency_db.keys import ImageSize
 from latency_db.relaxed import RelaxedLatency
 from latency_db.store import Store

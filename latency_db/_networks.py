@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from latency_db import schema
 from latency_db._sql import chunks, now
-from latency_db.calibrate import Term
+from latency_db.calibration import Term
 from latency_db.calibration_row import CalibrationRow
 from latency_db.keys import ImageSize
 from latency_db.rows import NetworkRow

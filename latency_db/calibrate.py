@@ -1,36 +1,28 @@
-"""What an operator costs inside a network, learnt from networks that are then never judged. Plain data and numpy.
-
-An operator timed alone pays for things that it does not pay in place, and the other way round. The model of a network's
-latency, in units of the reference workload, is
-
-    ratio = Σ_operators g · (1 + a_op) · r  +  Σ_edges p(op, stride, next_op, next_stride, s)
-
-with r the ratio of the operator timed alone. It stays a sum over operators plus one term per adjacent pair that depends
-on nothing but the two operators' kinds and strides and the scale of the map between them, so that its expectation over
-random architectures is exact and differentiable.
-"""
+"""Learns what an operator costs inside a network from networks that are then never judged. Plain data and numpy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_db.calibration import Calibration, PairKey, boundary_millions, ratio_of, without_boundary
 from latency_db.keys import OpSpec
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-Edges = Sequence[tuple[int, int]]
 
-Family = Literal["identity", "global", "op", "pair"]
+Family = Literal["identity", "global", "boundary", "op", "pair"]
 FEW = 8
 """Below so many networks nothing beyond the global scale is tried."""
 FOLDS = 5
 REPEATS = 5
+BOUNDARY_SHARES = np.linspace(0.025, 0.6, 24)
+"""How much of all operators' time, timed alone, their boundaries may have taken."""
 OPERATOR_PENALTIES = np.logspace(-3, 1, 9)
 PAIR_PENALTIES = np.logspace(-3, 1, 5)
 HUBER = 1.345
@@ -38,45 +30,6 @@ HUBER = 1.345
 ITERATIONS = 4
 SMALLEST_SIGMA = 1e-4
 """A relative residual of 0.01% is as good as none: without a floor, exact data would leave no scale to judge by."""
-
-
-class Term(NamedTuple):
-    """One number of a calibration, as a row to store. What a term does not depend on is None.
-
-    Attributes:
-        term: ``global`` multiplies every operator; ``op`` multiplies the operators of one name further; ``pair`` is
-            added for every edge that matches.
-        value: a factor (no unit), or for ``pair`` a ratio to the reference workload.
-        op: the operator, or the producer of the pair.
-        next_op: the consumer of the pair.
-        stride: the producer's stride.
-        next_stride: the consumer's stride.
-        s: the downsample rate of the feature map between them.
-    """
-
-    term: Literal["global", "op", "pair"]
-    value: float
-    op: str | None = None
-    next_op: str | None = None
-    stride: int | None = None
-    next_stride: int | None = None
-    s: int | None = None
-
-
-@dataclass(frozen=True, order=True)
-class PairKey:
-    """All that a pair's term may depend on. ``s`` is the downsample rate of the producer's output."""
-
-    op: str
-    stride: int
-    next_op: str
-    next_stride: int
-    s: int
-
-    @classmethod
-    def of(cls, spec: OpSpec, next_spec: OpSpec) -> PairKey:
-        """The key of a producer and its consumer."""
-        return cls(spec.op, spec.stride, next_spec.op, next_spec.stride, spec.s * spec.stride)
 
 
 @dataclass(frozen=True)
@@ -100,104 +53,6 @@ class NetworkSample:
             raise ValueError(f"a network's ratio is positive and finite, not {self.ratio}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """From operators timed alone to networks.
-
-    Attributes:
-        method: ``identity``, ``global``, ``op`` or ``pair``: the family that was chosen.
-        cv_error: mean |predicted/measured − 1| in cross-validation, of networks that the fit had not seen. NaN where
-            nothing was fitted.
-        networks: how many networks it was learnt from.
-        global_scale: g, multiplies every operator.
-        op_scales: 1 + a_op, multiplies the operators of that name on top of g. A name that is not in it has g alone.
-        pair_terms: p, added per edge, as a ratio. A pair that is not in it adds nothing.
-    """
-
-    method: str
-    cv_error: float
-    networks: int
-    global_scale: float = 1.0
-    op_scales: Mapping[str, float] = field(default_factory=dict)
-    pair_terms: Mapping[PairKey, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        # A dict that was handed in can change later, behind our back.
-        object.__setattr__(self, "op_scales", dict(self.op_scales))
-        object.__setattr__(self, "pair_terms", dict(self.pair_terms))
-
-    @classmethod
-    def identity(cls) -> Calibration:
-        """No calibration: a network is the sum of its operators."""
-        return cls(method="identity", cv_error=math.nan, networks=0)
-
-    def operator_ratio(self, spec: OpSpec, ratio: float) -> float:
-        """g · (1 + a_op) · r: what the operator adds to a network."""
-        return self.global_scale * self.op_scales.get(spec.op, 1.0) * ratio
-
-    def pair_ratio(self, spec: OpSpec, next_spec: OpSpec) -> float:
-        """What the edge from ``spec`` to ``next_spec`` adds to a network, as a ratio; 0 for a pair never seen."""
-        return self.pair_terms.get(PairKey.of(spec, next_spec), 0.0)
-
-    def predict(self, specs: Sequence[OpSpec], edges: Edges, ratios: Mapping[OpSpec, float]) -> float:
-        """The network's ratio to the reference workload.
-
-        Args:
-            specs: its operators, each as often as it runs.
-            edges: (producer, consumer) as indices into ``specs``.
-            ratios: every operator's ratio, timed alone.
-
-        Raises:
-            ValueError: an operator has no ratio.
-        """
-        operators = sum(self.operator_ratio(spec, _ratio_of(spec, ratios)) for spec in specs)
-        return operators + sum(self.pair_ratio(specs[first], specs[second]) for first, second in edges)
-
-    def to_terms(self) -> tuple[Term, ...]:
-        """All its numbers as rows, in a fixed order."""
-        return (
-            Term("global", self.global_scale),
-            *(Term("op", value, op=op) for op, value in sorted(self.op_scales.items())),
-            *(
-                Term("pair", value, key.op, key.next_op, key.stride, key.next_stride, key.s)
-                for key, value in sorted(self.pair_terms.items())
-            ),
-        )
-
-    @classmethod
-    def from_terms(
-        cls, terms: Iterable[Term], *, method: str, cv_error: float = math.nan, networks: int = 0
-    ) -> Calibration:
-        """Read what :meth:`to_terms` wrote; plain tuples of the same fields will do.
-
-        Raises:
-            ValueError: a row that is no term, or is there twice.
-        """
-        scales: list[float] = []
-        op_scales: dict[str, float] = {}
-        pair_terms: dict[PairKey, float] = {}
-        for row in terms:
-            match tuple(row):
-                case ("global", float(value), None, None, None, None, None) if not scales:
-                    scales.append(value)
-                case ("op", float(value), str(op), None, None, None, None) if op not in op_scales:
-                    op_scales[op] = value
-                case ("pair", float(value), str(op), str(next_op), int(stride), int(next_stride), int(s)) if (
-                    key := PairKey(op, stride, next_op, next_stride, s)
-                ) not in pair_terms:
-                    pair_terms[key] = value
-                case _:
-                    raise ValueError(f"not a term of a calibration, or twice the same: {tuple(row)}")
-        return cls(
-            method=method,
-            cv_error=cv_error,
-            networks=networks,
-            global_scale=scales[0] if scales else 1.0,
-            op_scales=op_scales,
-            pair_terms=pair_terms,
-        )
-
-
 def fit(
     samples: Sequence[NetworkSample],
     operator_ratio: Mapping[OpSpec, float],
@@ -207,13 +62,14 @@ def fit(
 ) -> Calibration:
     """Learn a calibration from measured networks. Networks that will be judged must not be among them.
 
-    Four families, each with all of the one before it: ``identity``, one ``global`` scale, a scale per ``op`` shrunk to
-    the global one, a term per ``pair`` shrunk to 0. Residuals are relative, (predicted − measured) / measured, with
-    Huber's weights, so that one wild network does not bend the fit. The penalties come from a grid by repeated K-fold
-    cross-validation, and then the simplest family is taken whose errors, network by network, exceed the best one's by
-    no more than one standard error of the difference: terms that do not pay are noise learnt by heart. With fewer than
-    eight networks nothing beyond the global scale is tried,
-    with one alone nothing at all.
+    Five families, each with all of the one before it: ``identity``, one ``global`` scale, a term per number that
+    crosses an operator's ``boundary``, a scale per ``op`` shrunk to the global one, a term per ``pair`` shrunk to 0
+    (the last two with and without the boundary's, whichever does better). Residuals are relative, (predicted −
+    measured) / measured, with Huber's weights, so that one wild network does not bend the fit. The boundary's term and
+    the penalties come from grids by repeated K-fold cross-validation, and then the simplest family is taken whose
+    errors, network by network, exceed the best one's by no more than one standard error of the difference: terms that
+    do not pay are noise learnt by heart. With fewer than eight networks nothing beyond the global scale is tried, with
+    one alone nothing at all.
 
     Args:
         samples: the networks to learn from.
@@ -226,22 +82,27 @@ def fit(
     """
     problem = _Problem.of(samples, operator_ratio)
     plain = problem.total - 1
+    identity = Calibration(method="identity", cv_error=float(np.mean(np.abs(plain))), networks=problem.n)
     if problem.n == 1 or family == "identity":
-        return Calibration(method="identity", cv_error=float(np.mean(np.abs(plain))), networks=problem.n)
-    cells = [cell for cell in _grid(problem) if family is None or _FAMILIES[cell.family] == family]
+        return identity
+    trials = _trials(samples, operator_ratio, problem, seed, family)
+    cells = [cell for trial in trials for cell in trial.cells]
     if not cells:
         raise ValueError(f"{problem.n} networks are too few for a calibration by {family}")
-    errors = _cross_validate(problem, cells, seed)
-    whole = _solve(problem, np.arange(problem.n), cells)
-    usable = _usable(problem, cells, whole)
+    errors = np.concatenate([trial.errors for trial in trials])
+    usable = np.concatenate([trial.usable for trial in trials])
     chosen: int | None
     if family is not None:
         chosen = int(np.argmin(np.where(usable, errors.mean(axis=1), np.inf)))
     else:
         chosen = _choose(cells, plain, errors, usable)
     if chosen is None:
-        return Calibration(method="identity", cv_error=float(np.mean(np.abs(plain))), networks=problem.n)
-    return _calibration(problem, cells[chosen], whole, chosen, cv_error=float(np.mean(errors[chosen])))
+        return identity
+    for trial in trials:
+        if chosen < len(trial.cells):
+            return trial.calibration(chosen)
+        chosen -= len(trial.cells)
+    raise AssertionError("one of the cells was chosen")
 
 
 class _Cell(NamedTuple):
@@ -252,7 +113,7 @@ class _Cell(NamedTuple):
     pair_variance: float
 
 
-_FAMILIES: tuple[Family, ...] = ("identity", "global", "op", "pair")
+_FAMILIES: tuple[Family, ...] = ("identity", "global", "boundary", "op", "pair")
 
 
 @dataclass(frozen=True)
@@ -290,7 +151,7 @@ class _Problem:
         by_pair = np.zeros((len(samples), len(pairs)))
         for row, (sample, row_keys) in enumerate(zip(samples, keys, strict=True)):
             for spec in sample.specs:
-                by_op[row, op_index[spec.op]] += _ratio_of(spec, ratios)
+                by_op[row, op_index[spec.op]] += ratio_of(spec, ratios)
             for key in row_keys:
                 by_pair[row, pair_index[key]] += 1
         measured = np.array([sample.ratio for sample in samples])[:, None]
@@ -299,23 +160,103 @@ class _Problem:
         return cls(by_op.sum(axis=1), by_op, by_pair * unit / measured, ops, pairs, unit)
 
 
-def _ratio_of(spec: OpSpec, ratios: Mapping[OpSpec, float]) -> float:
-    ratio = ratios.get(spec)
-    if ratio is None:
-        raise ValueError(f"there is no latency for {spec.name}")
-    if not (math.isfinite(ratio) and ratio > 0):
-        raise ValueError(f"the ratio of {spec.name} must be positive and finite, not {ratio}")
-    return ratio
+@dataclass(frozen=True)
+class _Trial:
+    """The models that are tried with one term of the boundary.
+
+    Attributes:
+        boundary_ratio: k.
+        problem: of the ratios without it.
+        cells: the models.
+        errors: (cells, n) in cross-validation.
+        whole: fitted to all networks.
+        usable: (cells,) whether every operator's scale is positive.
+    """
+
+    boundary_ratio: float
+    problem: _Problem
+    cells: tuple[_Cell, ...]
+    errors: Array
+    whole: _Solution
+    usable: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, problem: _Problem, boundary_ratio: float, cells: Sequence[_Cell], seed: int) -> _Trial:
+        whole = _solve(problem, np.arange(problem.n), cells)
+        return cls(
+            boundary_ratio=boundary_ratio,
+            problem=problem,
+            cells=tuple(cells),
+            errors=_cross_validate(problem, cells, seed),
+            whole=whole,
+            usable=_usable(problem, cells, whole),
+        )
+
+    def calibration(self, index: int) -> Calibration:
+        """The model of one cell."""
+        problem, cell = self.problem, self.cells[index]
+        scale, dual = float(self.whole.scale[index]), self.whole.dual[index]
+        own = cell.op_variance * (dual @ problem.by_op)
+        pair = cell.pair_variance * problem.unit * (dual @ problem.by_pair)
+        return Calibration(
+            method=_FAMILIES[cell.family],
+            cv_error=float(np.mean(self.errors[index])),
+            networks=problem.n,
+            global_scale=scale,
+            boundary_ratio=self.boundary_ratio,
+            op_scales={op: float(1 + a / scale) for op, a in zip(problem.ops, own, strict=True)}
+            if cell.op_variance
+            else {},
+            pair_terms={key: float(p) for key, p in zip(problem.pairs, pair, strict=True)}
+            if cell.pair_variance
+            else {},
+        )
 
 
-def _grid(problem: _Problem) -> list[_Cell]:
-    cells = [_Cell(1, 0.0, 0.0)]
-    if problem.n < FEW:
-        return cells
-    cells += [_Cell(2, 1 / penalty, 0.0) for penalty in OPERATOR_PENALTIES]
+def _trials(
+    samples: Sequence[NetworkSample],
+    ratios: Mapping[OpSpec, float],
+    problem: _Problem,
+    seed: int,
+    family: Family | None,
+) -> list[_Trial]:
+    """What is tried; of one family alone where that is asked for. The first cell of all is the global scale."""
+
+    def of(cells: Sequence[_Cell]) -> list[_Cell]:
+        return [cell for cell in cells if family is None or _FAMILIES[cell.family] == family]
+
+    richer = _richer(problem) if problem.n >= FEW else []
+    trials = [_Trial.of(problem, 0.0, cells, seed)] if (cells := of([GLOBAL, *richer])) else []
+    if problem.n < FEW or family == "global":
+        return trials
+    bounded = []
+    for boundary_ratio in _boundary_ratios(samples, ratios):
+        less = {spec: without_boundary(spec, ratio, boundary_ratio) for spec, ratio in ratios.items()}
+        bounded.append(_Trial.of(_Problem.of(samples, less), boundary_ratio, [BOUNDARY], seed))
+    best = min(bounded, key=lambda trial: float(_capped(trial.errors).mean()))
+    if of([BOUNDARY]):
+        trials.append(best)
+    if cells := of(richer):
+        trials.append(_Trial.of(best.problem, best.boundary_ratio, cells, seed))
+    return trials
+
+
+GLOBAL, BOUNDARY = _Cell(1, 0.0, 0.0), _Cell(2, 0.0, 0.0)
+
+
+def _richer(problem: _Problem) -> list[_Cell]:
+    """Scales per operator, and terms per pair."""
+    cells = [_Cell(3, 1 / penalty, 0.0) for penalty in OPERATOR_PENALTIES]
     if problem.pairs:
-        cells += [_Cell(3, 1 / own, 1 / pair) for own in OPERATOR_PENALTIES[::2] for pair in PAIR_PENALTIES]
+        cells += [_Cell(4, 1 / own, 1 / pair) for own in OPERATOR_PENALTIES[::2] for pair in PAIR_PENALTIES]
     return cells
+
+
+def _boundary_ratios(samples: Sequence[NetworkSample], ratios: Mapping[OpSpec, float]) -> list[float]:
+    """Terms to try: from a small part of what the networks' operators take to most of it."""
+    specs = [spec for sample in samples for spec in sample.specs]
+    per_million = sum(ratios[spec] for spec in specs) / sum(map(boundary_millions, specs))
+    return [float(share * per_million) for share in BOUNDARY_SHARES]
 
 
 class _Solution(NamedTuple):
@@ -404,9 +345,7 @@ def _choose(cells: Sequence[_Cell], plain: Array, errors: Array, usable: NDArray
         errors: (cells, n) the absolute ones in cross-validation.
         usable: (cells,) which may be taken at all.
     """
-    # A wild network's error is capped, the same for all, or its share in the standard error makes all families alike.
-    middle = np.median(errors[0])
-    cap = max(float(middle + 5 * 1.4826 * np.median(np.abs(errors[0] - middle))), SMALLEST_SIGMA)
+    cap = _cap(errors[0])
     capped = np.minimum(errors, cap)
     error = np.where(usable, capped.mean(axis=1), np.inf)
     family = np.array([cell.family for cell in cells])
@@ -420,6 +359,21 @@ def _choose(cells: Sequence[_Cell], plain: Array, errors: Array, usable: NDArray
     return next(cell for cell in finalists if np.isfinite(error[cell]) and _is_as_good(capped[cell], capped[best]))
 
 
+def _cap(errors: Array) -> float:
+    """Where a wild network's error is cut off, or its share in the standard error makes all families alike.
+
+    Args:
+        errors: (n,) of the networks by one model.
+    """
+    middle = np.median(errors)
+    return max(float(middle + 5 * 1.4826 * np.median(np.abs(errors - middle))), SMALLEST_SIGMA)
+
+
+def _capped(errors: Array) -> Array:
+    """(1, n) errors of one model, the wild ones cut off."""
+    return np.minimum(errors, _cap(errors[0]))
+
+
 def _is_as_good(simple: Array, best: Array) -> bool:
     """Whether nothing but chance need separate two models' errors on the same networks.
 
@@ -431,19 +385,3 @@ def _is_as_good(simple: Array, best: Array) -> bool:
 
 def _standard_error(values: Array) -> float:
     return float(np.std(values, ddof=1)) / math.sqrt(len(values)) + SMALLEST_SIGMA
-
-
-def _calibration(problem: _Problem, cell: _Cell, whole: _Solution, index: int, *, cv_error: float) -> Calibration:
-    scale = float(whole.scale[index])
-    own = cell.op_variance * (whole.dual[index] @ problem.by_op)
-    pair = cell.pair_variance * problem.unit * (whole.dual[index] @ problem.by_pair)
-    return Calibration(
-        method=_FAMILIES[cell.family],
-        cv_error=cv_error,
-        networks=problem.n,
-        global_scale=scale,
-        op_scales={op: float(1 + a / scale) for op, a in zip(problem.ops, own, strict=True)}
-        if cell.op_variance
-        else {},
-        pair_terms=({key: float(p) for key, p in zip(problem.pairs, pair, strict=True)} if cell.pair_variance else {}),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latency_db.calibrate import Calibration, Term
+from latency_db.calibration import Calibration, Term
 from latency_db.keys import ImageSize
 
 

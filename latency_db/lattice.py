@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from latency_db.calibrate import PairKey
+from latency_db.calibration import PairKey
 from latency_db.keys import ImageSize, OpSpec
 
 CellKey = tuple[int, int]

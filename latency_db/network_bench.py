@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backends.measure import Outcome, Plan
 from backends.samples import estimate
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.campaign import Campaign, Network
 from latency_db.errors import PredictionError
 from latency_db.interrupted import interrupted_visits

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backends.samples import Estimate
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.errors import PredictionError
 from latency_db.keys import OpSpec
 from latency_db.space import Decomposition
@@ -62,9 +62,9 @@ def predict(
     parts = []
     errors: dict[OpSpec, float] = {}
     for spec in specs:
-        latency_ms = calibration.operator_ratio(spec, ratios[spec].value) * reference_ms
-        parts.append(Part(spec, latency_ms, ratios[spec].rel_ci))
-        errors[spec] = errors.get(spec, 0.0) + latency_ms * ratios[spec].rel_ci
+        share = calibration.operator_estimate(spec, ratios[spec]).scaled(reference_ms)
+        parts.append(Part(spec, share.value, share.rel_ci))
+        errors[spec] = errors.get(spec, 0.0) + share.value * share.rel_ci
     total = sum(part.latency_ms for part in parts) + pairs_ms
     rel_ci = math.sqrt(sum(error**2 for error in errors.values())) / total
     return Prediction(total, rel_ci, pairs_ms, tuple(parts))

@@ -9,7 +9,8 @@ import numpy as np
 
 from backends.measure import Job, Outcome, Plan
 from backends.samples import estimate
-from latency_db.calibrate import Calibration, NetworkSample, fit
+from latency_db.calibrate import NetworkSample, fit
+from latency_db.calibration import Calibration
 from latency_db.calibration_row import CalibrationRow
 from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
 from latency_db.errors import InputError

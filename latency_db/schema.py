@@ -97,6 +97,7 @@ class TermKind(enum.StrEnum):
     """What a term of a calibration applies to."""
 
     GLOBAL = "global"
+    BOUNDARY = "boundary"
     OP = "op"
     PAIR = "pair"
 

@@ -17,7 +17,7 @@ from latency_db import _networks, _targets, _visits, schema
 from latency_db._database_errors import shown, translated
 from latency_db._searches import SearchMethods
 from latency_db._sql import SPEC_COLUMNS, insert_missing, now, spec_of, spec_values
-from latency_db.calibrate import Term
+from latency_db.calibration import Term
 from latency_db.calibration_row import CalibrationRow
 from latency_db.errors import NotFoundError
 from latency_db.keys import ImageSize, OpSpec

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from backends.protocol import Target
 from backends.samples import Estimate, estimates
 from latency_db import spaces
-from latency_db.calibrate import Calibration, PairKey
+from latency_db.calibration import Calibration, PairKey
 from latency_db.errors import NotFoundError, PredictionError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.predict import Prediction, predict
@@ -197,8 +197,9 @@ class LatencyTable:
     @cached_property
     def in_network_ms(self) -> Array:
         """(n,) read-only: what each operator adds to a network, by the calibration."""
-        pairs = zip(self.specs, self.latencies_ms.tolist(), strict=True)
-        return _frozen(np.array([self.calibration.operator_ratio(spec, latency) for spec, latency in pairs]))
+        ratios = zip(self.specs, (self.latencies_ms / self.reference_ms).tolist(), strict=True)
+        shares = np.array([self.calibration.operator_ratio(spec, ratio) for spec, ratio in ratios])
+        return _frozen(shares * self.reference_ms)
 
     def pair_ms(self, pair: PairKey) -> float:
         """What the calibration adds for two adjacent operators; 0 for a pair that it has no term for."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from backends.measure import Job, Outcome, Plan
 from backends.samples import Estimate, estimate
 from latency_db import spaces
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.calibration_row import CalibrationRow
 from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
 from latency_db.errors import InputError, PredictionError

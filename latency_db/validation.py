@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.measure import Outcome, Plan
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.campaign import Campaign, Network
 from latency_db.correlate import (
     Agreement,
@@ -78,12 +78,11 @@ class _Validator(Trial):
         if len(networks) < MIN_NETWORKS or min(map(len, [*measured.values(), *visits.values()])) < 2:
             return math.nan, math.nan
         counts = np.array([[used[spec] for spec in specs] for used in map(_counted, networks)])
-        scales = np.array([calibration.operator_ratio(spec, 1.0) for spec in specs])
         constant = np.array([pair_sum(network, calibration) for network in networks])
-        weights = counts * scales
 
         def predict_all(ratios: Mapping[OpSpec, float]) -> list[float]:
-            values = weights @ np.array([ratios[spec] for spec in specs]) + constant
+            shares = np.array([calibration.operator_ratio(spec, ratios[spec]) for spec in specs])
+            values = counts @ shares + constant
             return [float(value) for value in values]
 
         return split_half_reliability(measured), prediction_reliability(predict_all, visits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latency_db.calibrate import PairKey
+from latency_db.calibration import PairKey
 from latency_db.keys import MERGE, ImageSize
 from latency_db.lattice import Frame, LatticeSpecs, Merge
 from searcher.lattice import FasterSegLattice

@@ -9,7 +9,7 @@ from backends.measure import Outcome, Plan
 from backends.protocol import Backend, Target
 from backends.samples import Estimate
 from latency_db import spaces
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.campaign import Campaign
 from latency_db.errors import InputError, LatencyDbError
 from latency_db.keys import ImageSize

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_db.calibrate import PairKey
+from latency_db.calibration import PairKey
 from latency_db.errors import InputError
 from latency_db.lattice import Lattice, LatticeSpecs
 from latency_db.table import LatencyTable

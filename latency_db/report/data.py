@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.correlate import Agreement, Verdict
 
 

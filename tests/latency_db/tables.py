@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from latency_db.calibrate import Calibration, PairKey
+from latency_db.calibration import Calibration, PairKey
 from latency_db.keys import ImageSize
 from latency_db.space import Space
 from latency_db.table import LatencyTable
@@ -19,6 +19,7 @@ def random_calibration(ops: set[str], rng: np.random.Generator) -> Calibration:
         cv_error=0.01,
         networks=24,
         global_scale=0.9,
+        boundary_ratio=0.2,
         op_scales={op: float(rng.uniform(0.8, 1.2)) for op in sorted(ops)},
         pair_terms={
             PairKey(op, stride, next_op, next_stride, s): float(rng.normal(scale=0.05))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from latency_db.calibrate import Calibration, NetworkSample, PairKey, Term, _is_as_good, fit
+from backends.samples import Estimate
+from latency_db.calibrate import Family, NetworkSample, _is_as_good, fit
+from latency_db.calibration import Calibration, PairKey, Term, boundary_millions
 from latency_db.keys import ImageSize, OpSpec
 
 IMAGE = ImageSize(256, 512)
@@ -109,6 +113,44 @@ def test_scales_per_operator_are_found() -> None:
     assert error_on(found, networks(truth, RATIOS, 40, noise=0.0, seed=99), RATIOS) < 0.003
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_crosses_the_boundary_is_found(seed: int) -> None:
+    """Every operator converts its maps when it is timed alone, and in a network none does."""
+    boundary_ratio = 0.6
+    alone = {key: ratio + boundary_ratio * boundary_millions(key) for key, ratio in RATIOS.items()}
+    truth = Calibration.identity()
+    found = fit(networks(truth, RATIOS, 24, noise=0.01, seed=seed), alone)
+    # Now and then chance makes a richer model look better.
+    assert found.method in ("boundary", "op")
+    assert found.boundary_ratio * found.global_scale == pytest.approx(boundary_ratio, rel=0.2)
+    assert found.global_scale == pytest.approx(1.0, abs=0.04)
+    fresh = networks(truth, RATIOS, 60, noise=0.0, seed=99)
+    assert error_on(found, fresh, alone) < 0.01
+    one_scale = fit(networks(truth, RATIOS, 24, noise=0.01, seed=seed), alone, family="global")
+    assert error_on(found, fresh, alone) < 0.6 * error_on(one_scale, fresh, alone)
+
+
+def test_a_boundary_and_scales_per_operator_are_found_together() -> None:
+    alone = {key: ratio + 0.6 * boundary_millions(key) for key, ratio in RATIOS.items()}
+    truth = known(0.95, STRONG)
+    found = fit(networks(truth, RATIOS, 60, noise=0.002), alone)
+    assert found.boundary_ratio > 0
+    assert found.op_scales["zoomed_conv"] > 1.1 * found.op_scales["conv"]
+    assert error_on(found, networks(truth, RATIOS, 60, noise=0.0, seed=99), alone) < 0.01
+
+
+@pytest.mark.parametrize("family", ["global", "boundary", "op", "pair"])
+def test_the_family_that_is_asked_for_is_taken(family: Family) -> None:
+    found = fit(networks(known(0.9), RATIOS, 24, noise=0.01), RATIOS, family=family)
+    assert found.method == family
+    with (
+        pytest.raises(ValueError, match=f"7 networks are too few for a calibration by {family}")
+        if (family != "global")
+        else nullcontext()
+    ):
+        fit(networks(known(0.9), RATIOS, 7, noise=0.01), RATIOS, family=family)
+
+
 def test_exact_data_gives_the_exact_truth() -> None:
     truth = known(0.95, STRONG)
     found = fit(networks(truth, RATIOS, 40, noise=0.0), RATIOS)
@@ -186,6 +228,33 @@ def test_it_is_fast() -> None:
     assert time.process_time() - begin < 5  # 0.3 s alone; the bound only catches a change of kind
 
 
+def test_what_crosses_the_boundary_is_taken_off_before_any_scale() -> None:
+    calibration = Calibration(
+        method="op", cv_error=0.0, networks=9, global_scale=0.9, boundary_ratio=0.5, op_scales={"conv": 1.1}
+    )
+    # 1x64x32x64 in and 1x128x16x32 out.
+    down = spec("conv", 8, 8, 8, stride=2)
+    assert boundary_millions(down) == (64 * 32 * 64 + 128 * 16 * 32) / 1e6
+    alone = Estimate(value=2.0, rel_ci=0.01, visits=5)
+    share = calibration.operator_estimate(down, alone)
+    assert share.value == calibration.operator_ratio(down, 2.0)
+    assert share.value == pytest.approx(0.9 * 1.1 * (2.0 - 0.5 * boundary_millions(down)))
+    # What r is uncertain by, in ratios, stays what it is.
+    assert share.value * share.rel_ci == pytest.approx(0.9 * 1.1 * 2.0 * 0.01)
+    # A tenth is left of an operator that is all boundary.
+    small = replace(alone, value=0.05)
+    share = calibration.operator_estimate(down, small)
+    assert share.value == pytest.approx(0.9 * 1.1 * 0.005)
+    assert share.rel_ci == pytest.approx(0.01)
+
+
+def test_the_boundary_of_operators_with_several_inputs() -> None:
+    merge = OpSpec("merge", 8, 160, 64, 1, IMAGE)
+    assert boundary_millions(merge) == (64 * 16 * 32 + 96 * 32 * 64 + 64 * 32 * 64) / 1e6
+    upsample = OpSpec("upsample", 8, 19, 19, 1, IMAGE)
+    assert boundary_millions(upsample) == (19 * 32 * 64 + 19 * 256 * 512) / 1e6
+
+
 def test_unseen_kinds_and_pairs() -> None:
     calibration = Calibration(
         method="pair",
@@ -207,11 +276,12 @@ def test_terms_survive_the_way_there_and_back() -> None:
         cv_error=0.01,
         networks=9,
         global_scale=0.9,
+        boundary_ratio=0.3,
         op_scales={"conv": 1.1, "skip": 0.7},
         pair_terms={PairKey("conv", 2, "skip", 1, 16): 0.25},
     )
     terms = calibration.to_terms()
-    assert terms[0] == Term("global", 0.9)
+    assert terms[:2] == (Term("global", 0.9), Term("boundary", 0.3))
     assert terms[-1] == Term("pair", 0.25, "conv", "skip", 2, 1, 16)
     assert Calibration.from_terms(terms, method="pair", cv_error=0.01, networks=9) == calibration
     assert Calibration.from_terms([], method="identity").global_scale == 1.0
@@ -223,6 +293,8 @@ def test_terms_survive_the_way_there_and_back() -> None:
         [Term("op", 1.0)],
         [Term("pair", 1.0, "conv", "skip", 1, 1, None)],
         [Term("global", 1.0), Term("global", 1.1)],
+        [Term("boundary", 1.0), Term("boundary", 1.1)],
+        [Term("boundary", 1.0, "conv")],
         [Term("op", 1.0, "conv"), Term("op", 1.1, "conv")],
     ],
 )

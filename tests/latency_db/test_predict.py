@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from backends.samples import Estimate
-from latency_db.calibrate import Calibration, Term
+from latency_db.calibration import Calibration, Term, boundary_millions
 from latency_db.errors import PredictionError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.predict import missing, predict
@@ -47,6 +47,15 @@ def test_scales_and_pairs_are_applied() -> None:
     assert found.latency_ms == pytest.approx(2.0 * (0.9 * 2 + 0.25 + 1.1 * 3 + 0.9 * 2))
     assert found.pairs_ms == pytest.approx(0.5)
     assert [part.latency_ms for part in found.parts] == pytest.approx([3.6, 6.6, 3.6])
+
+
+def test_what_crosses_the_boundary_is_taken_off() -> None:
+    calibration = Calibration(method="boundary", cv_error=0.0, networks=9, global_scale=0.9, boundary_ratio=0.4)
+    found = predict(NETWORK, RATIOS, calibration, reference_ms=2.0)
+    shares = [0.9 * (ratio - 0.4 * boundary_millions(spec)) for spec, ratio in ((A, 2), (B, 3), (A, 2))]
+    assert found.latency_ms == pytest.approx(2.0 * sum(shares))
+    assert [part.latency_ms for part in found.parts] == pytest.approx([2.0 * share for share in shares])
+    assert found.rel_ci == pytest.approx(0.9 * math.hypot(2 * 2 * 0.01, 3 * 0.02) / sum(shares))
 
 
 def test_what_is_missing_is_named_and_counted() -> None:

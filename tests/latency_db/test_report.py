@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_db.calibrate import Calibration, PairKey
+from latency_db.calibration import Calibration, PairKey
 from latency_db.correlate import agreement, judge
 from latency_db.errors import LatencyDbError
 from latency_db.report import NetworkResult, OperatorShare, ReportData, report_json

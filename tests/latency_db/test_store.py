@@ -12,7 +12,7 @@ import pytest
 
 from backends.protocol import Target
 from backends.samples import Visit, estimate
-from latency_db.calibrate import Term
+from latency_db.calibration import Term
 from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError, StorageError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.store import CalibrationRow, SpecSeries, Store
@@ -323,6 +323,7 @@ def test_networks_and_their_visits(filled: Filled) -> None:
 def test_a_calibration_is_a_new_version_each_time(filled: Filled) -> None:
     terms = (
         Term(term="global", value=1.02),
+        Term(term="boundary", value=0.3),
         Term(term="pair", value=-0.01, op="conv", next_op="merge", stride=1, next_stride=2, s=8),
     )
     row = CalibrationRow(

@@ -17,7 +17,7 @@ import pytest
 from backends.protocol import Target
 from backends.samples import Visit, estimate
 from latency_db import spaces
-from latency_db.calibrate import Calibration, PairKey
+from latency_db.calibration import Calibration, PairKey
 from latency_db.calibration_row import CalibrationRow
 from latency_db.errors import AmbiguousTargetError, InputError, NotFoundError, PredictionError
 from latency_db.keys import ImageSize, OpSpec

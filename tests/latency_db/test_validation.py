@@ -13,7 +13,7 @@ import pytest
 from backends import measure as loop
 from backends.measure import Plan
 from latency_db import campaign as campaigns
-from latency_db.calibrate import Calibration
+from latency_db.calibration import Calibration
 from latency_db.campaign import Campaign
 from latency_db.errors import InputError, PredictionError
 from latency_db.keys import ImageSize
