@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import torch
 
 from latency_db.errors import InputError
 from trainer.runs.folder import CONFIG
@@ -64,7 +65,8 @@ def launched(start: Start, folder: Path, doing: str) -> Iterator[Processes]:
         doing: what is going on there, as in "searching".
 
     Raises:
-        InputError: several processes without a folder that they share; or a library could not write a file.
+        InputError: several processes without a folder that they share; or a library could not write a file; or the
+            GPU's memory does not suffice.
     """
     with processes() as group:
         if start.out is None and group.count > 1:
@@ -79,4 +81,9 @@ def launched(start: Start, folder: Path, doing: str) -> Iterator[Processes]:
             raise InputError(
                 f"{error.filename or folder}: {error.strerror or error}; the last checkpoint is intact "
                 f"(--resume --out {folder} goes on from it)"
+            ) from None
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the GPU's memory does not suffice: {str(error).split('. GPU')[0]}; give it less at once, by a "
+                "smaller --batch-size or --crop, in a folder of its own"
             ) from None

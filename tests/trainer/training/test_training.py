@@ -321,6 +321,19 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_last_model(tmp_path: Pat
     assert left(run) == whole
 
 
+def test_a_gpu_without_enough_memory_is_one_line(
+    tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 11 GiB")
+
+    monkeypatch.setattr("trainer.training.loop.Training.run", full)
+    done = say(str(student), "--out", str(tmp_path / "run"))
+    (line,) = [said for said in done.stderr.splitlines() if said.startswith("Error")]
+    assert done.exit_code == 1
+    assert "CUDA out of memory. Tried to allocate 2.00 GiB; give it less at once" in line
+
+
 @pytest.mark.alone
 def test_two_processes_train_one_network(tmp_path: Path, student: Path) -> None:
     command = [
