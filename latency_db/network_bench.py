@@ -50,7 +50,7 @@ class _Bench(Trial):
         few = self.plan.min_rounds
         # After a full round, a network without a visit is one that cannot be run: there is nothing to wait for.
         jobs = [job for job in self.networks.values() if job.ratios]
-        if rounds < few or any(job.visited.counted.flagged or len(job.ratios) < few for job in jobs):
+        if rounds < few or self.lacks_clean_visits() or any(len(job.ratios) < few for job in jobs):
             return False
         return all(self._is_certain(network) for network in self.usable())
 

@@ -180,6 +180,11 @@ class Trial:
             [network for network in self.judged if self.networks[network.id].visited.counted.flagged],
         )
 
+    def lacks_clean_visits(self) -> bool:
+        """Whether something that is measured does: it is visited as long as there is time."""
+        operators, networks = self.flagged()
+        return bool(networks) or (bool(operators) and not self.stored)
+
     def left_out(self) -> int:
         """Visits, stored ones included, that do not count."""
         jobs = [*self.networks.values(), *self.operators.values()]

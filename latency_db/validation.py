@@ -106,8 +106,7 @@ class _Validator(Trial):
         networks = self.usable()
         if not networks:
             return True
-        # Networks that lack clean visits are visited as long as there is time.
-        if self.flagged()[1]:
+        if self.lacks_clean_visits():
             return False
         try:
             ceiling = noise_ceiling(*self.reliabilities(networks, Calibration.identity()))
