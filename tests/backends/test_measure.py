@@ -500,9 +500,10 @@ def test_without_clean_visits_a_job_is_visited_until_time_is_up() -> None:
 
 
 def test_the_most_rounds_are_for_all_visits() -> None:
-    jobs = jobs_of("a")
+    jobs = jobs_of("a", visited=Visited([2.0, 2.1, 2.0], [True, True, False]), next_round=3)
     outcome, _ = run(World(), jobs, max_rounds=4, observers=[FakeObserver(flagged(*range(100)))])
     assert outcome.reason == "rounds" and len(jobs[0].visited) == 4
+    assert len(jobs[0].ratios) == 2
 
 
 def test_disturbed_and_noisy_visits_go_on_counting() -> None:

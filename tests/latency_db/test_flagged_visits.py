@@ -11,9 +11,12 @@ import pytest
 
 from backends import measure as loop
 from backends import registry
+from backends.counting import Visited
 from backends.observers import Observation
+from backends.samples import Visit
 from latency_db import campaign as campaigns
 from latency_db.cli.profile_options import profile_request
+from latency_db.interrupted import interrupted_visits
 from latency_db.keys import ImageSize
 from latency_db.request import ProfileRequest
 from latency_db.store import Store
@@ -111,6 +114,28 @@ def test_a_calibration_and_a_fit_take_what_counts(watch: Callable[..., World], d
     assert found["calibration"]["networks"] == 4
     fitted = document(database, "fit", "--device", "simulated", *SMALL[:6], "--no-fill")
     assert fitted["flagged"] == 0 and world.runs > 0
+
+
+def test_what_an_interrupted_run_flagged_stays_flagged(database: Path) -> None:
+    with Store.open(str(database)) as store:
+        target_id = store.ensure_target(FakeBackend().target())
+        network = store.ensure_network("some", {}, {"cells": []}, ImageSize(64, 64))
+        for flags in ((), ("contended",), ("noisy",)):
+            run = store.start_run(target_id, "profile", series=1, plan={"what": "bench"}, environment={})
+            visit = Visit(
+                round=0,
+                elapsed_ms=(2.0,),
+                reference_ms=(1.0, 1.0),
+                repeats=1,
+                warmup=1,
+                flags=flags,
+                observed={"observed_ms": 5.0},
+            )
+            store.add_visits(run, [(network, visit)], network=True)
+            store.finish_run(run, "interrupted", None, None)
+        begun = interrupted_visits(store, target_id, {"what": "bench"})[network]
+    assert begun.visited == Visited([2.0] * 3, [True, False, True])
+    assert begun.visited.counted.left_out == 1
 
 
 # Clocks
