@@ -1,7 +1,7 @@
 """What share of visits is flagged, what flagged visits are worth, and what looking costs.
 
-A sample of operators is timed in shuffled rounds: on the machine as it is, beside one process that keeps a core busy, and
-beside as many as there are cores. Visits are put into bands by the part of them for which a thread stood in the run
+A sample of operators is timed in shuffled rounds: on the machine as it is, beside one process that keeps a core busy,
+and beside as many as there are cores. Visits are put into bands by the part of them for which a thread stood in the run
 queue. A visit's error is |log(its ratio / its operator's)|, the operator's ratio being the median of its visits on the
 machine as it is.
 """

@@ -10,6 +10,10 @@ import pytest
 
 from backends.observers import CONTENDED, THROTTLED
 from backends.observers.nvml import BUSY_PERCENT, REASONS, SLOWED_BY, NvmlObserver
+from backends.ort import OrtBackend, OrtCudaBackend, OrtTensorRtBackend
+from backends.protocol import Backend
+from backends.pytorch import TorchBackend
+from backends.trt import TrtBackend
 from tests.backends.fake_nvml import ME, OTHER, busy, nvml_gpu
 
 
@@ -42,6 +46,37 @@ def test_the_fake_has_no_function_that_the_real_bindings_lack() -> None:
         assert reasons["nvmlClocksThrottleReason" + "".join(part.capitalize() for part in name.split("_"))] == bit
     for name in ("NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_TEMPERATURE_GPU", "NVML_ERROR_NOT_FOUND"):
         assert getattr(real, name) == getattr(nvml_gpu(), name)
+
+
+@pytest.mark.parametrize(
+    ("backend", "names"),
+    [
+        (OrtBackend, ["cpu"]),
+        (TorchBackend, ["cpu"]),
+        (OrtCudaBackend, ["cpu", "nvml"]),
+        (OrtTensorRtBackend, ["cpu", "nvml"]),
+        (TrtBackend, ["cpu", "nvml"]),
+    ],
+)
+def test_only_backends_on_an_nvidia_gpu_have_it(
+    monkeypatch: pytest.MonkeyPatch, backend: type[Backend], names: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml_gpu())
+    observers = backend().observers()
+    assert [observer.name for observer in observers] == names
+    for observer in observers:
+        observer.close()
+
+
+@pytest.mark.parametrize(("version", "names"), [("12.4", ["cpu", "nvml"]), (None, ["cpu"])])
+def test_torch_on_cuda_has_it_unless_that_is_rocm(
+    monkeypatch: pytest.MonkeyPatch, version: str | None, names: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml_gpu())
+    monkeypatch.setattr("torch.version.cuda", version)
+    backend = TorchBackend()
+    backend.settings["device_type"] = "cuda"
+    assert [observer.name for observer in backend.observers()] == names
 
 
 def test_everything_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
