@@ -84,6 +84,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/relaxed_latency.py --output docs/results/relaxed_latency.json
 	$(BIN)/python benchmarks/search_step.py --output docs/results/search_step.json
 	$(BIN)/python benchmarks/protocols.py --output docs/results/protocols.json
+	$(BIN)/python benchmarks/observers.py --output docs/results/observers.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.8m
 	$(BIN)/latency-db --db runs/search.db profile --device this-machine --image-size 256x512 --space-setting num_classes=10 --time-budget 4m
 	$(BIN)/python benchmarks/search_target.py --db runs/search.db --output docs/results/search_target.json

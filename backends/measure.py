@@ -15,16 +15,18 @@ import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from backends.compiling import compile_errors
+from backends.counting import Visited
 from backends.errors import CompileError
+from backends.observers import merged
 from backends.protocol import Backend, Clock, Program, Runner, Workload
 from backends.reference import reference_workload
-from backends.samples import Visit, estimate
+from backends.samples import Estimate, Visit, estimate_of
 
 UNDISTURBED_PERCENTILE = 10
 DISTURBED = 1.2
@@ -40,7 +42,7 @@ class Plan:
     Attributes:
         rel_ci: a job is done when the half-width of its 95% interval is at most this part of its value.
         time_budget_s: for the whole call, compiling included.
-        min_rounds: visits that a job gets before its interval is believed.
+        min_rounds: clean visits that a job gets before its interval is believed.
         max_rounds: visits that no job exceeds.
         sample_ms: one sample repeats the job until it lasts about this long …
         visit_ms: … and a visit's samples about this long, within the next two bounds. Many short visits beat few long
@@ -76,7 +78,7 @@ class Job:
     Attributes:
         key: what the sink knows it by.
         workload: what runs.
-        ratios: one value per visit so far, earlier calls' included.
+        visited: one ratio per visit so far, earlier calls' included.
         next_round: the number of its next visit.
         always: measure it in every round, however tight its interval is.
         every: once it has its first few visits, measure it in every so many-th round only.
@@ -84,10 +86,33 @@ class Job:
 
     key: Hashable
     workload: Workload
-    ratios: list[float] = field(default_factory=list)
+    visited: Visited = field(default_factory=Visited)
     next_round: int = 0
     always: bool = False
     every: int = 1
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """One value for each visit that counts."""
+        return self.visited.counted.values
+
+    def estimate(self) -> Estimate:
+        """What the visits that count say.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return estimate_of(self.visited.counted)
+
+    def is_known(self, plan: Plan) -> bool:
+        """Whether it has the clean visits, and the narrow interval, that the plan asks for.
+
+        One whose visits were all throttled or contended never is: it is visited as long as there is time.
+        """
+        found = self.visited.counted
+        if found.flagged or len(found.values) < plan.min_rounds:
+            return False
+        return estimate_of(found).rel_ci <= plan.rel_ci
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +185,11 @@ class _Loop:
         self.failed: dict[Hashable, str] = {}
         self.reference_times: list[float] = []
         self.visits = 0
-        self.tight = {job.key for job in self.jobs if self.is_tight(job)}
+        self.tight = {job.key for job in self.jobs if job.is_known(plan)}
         self.started = now()
         self.reference = backend.compile(reference_workload())
+        # After what may fail: from here on whoever made the loop closes it.
+        self.observers = backend.observers()
         self.reference_runner: Runner | None = None
         self.reference_is_cold = True
         # As of the last full round: a percentile of all times at every visit would cost more than the visit.
@@ -170,17 +197,14 @@ class _Loop:
 
     # Which jobs are left, and when it is over.
 
-    def is_tight(self, job: Job) -> bool:
-        return len(job.ratios) >= self.plan.min_rounds and estimate(job.ratios).rel_ci <= self.plan.rel_ci
-
     def active(self) -> list[Job]:
         return [job for job in self.jobs if job.key not in self.failed and (job.always or self.wants_more(job))]
 
     def wants_more(self, job: Job) -> bool:
-        return job.key not in self.tight and len(job.ratios) < self.plan.max_rounds
+        return job.key not in self.tight and len(job.visited) < self.plan.max_rounds
 
     def is_due(self, job: Job, rounds: int) -> bool:
-        return rounds % job.every == 0 or len(job.ratios) < self.plan.min_rounds
+        return rounds % job.every == 0 or len(job.visited) < self.plan.min_rounds
 
     def wide(self) -> tuple[Hashable, ...]:
         return tuple(job.key for job in self.jobs if job.key not in self.failed and job.key not in self.tight)
@@ -198,7 +222,7 @@ class _Loop:
             if rounds == 0:
                 # An earlier call may have ended within a round: whom it did not reach come first, else a call that is
                 # cut short again and again would visit the same few for ever.
-                jobs.sort(key=lambda job: len(job.ratios))
+                jobs.sort(key=lambda job: len(job.visited))
             if not self.round(rounds, [job for job in jobs if self.is_due(job, rounds)] or jobs):
                 reason = "time"
                 break
@@ -278,8 +302,8 @@ class _Loop:
             runner.close()
         self.visits += 1
         job.next_round += 1
-        job.ratios.append(visit.ratio)
-        (self.tight.add if self.is_tight(job) else self.tight.discard)(job.key)
+        job.visited.add(visit.ratio, visit.clean)
+        (self.tight.add if job.is_known(self.plan) else self.tight.discard)(job.key)
         self.sink.visited(job.key, visit)
 
     def fail(self, job: Job, error: CompileError) -> None:
@@ -298,6 +322,9 @@ class _Loop:
 
     def visit(self, job: Job, runner: Runner, run_ms: float, reference: Runner) -> Visit:
         clock, plan = self.backend.clock, self.plan
+        # Before the reference warms up: whatever looking leaves behind in the caches, no sample sees.
+        for observer in self.observers:
+            observer.begin()
         # Where it ran in the visit before, once is enough to have it back in cache.
         reference_ms = _warm_up(clock, reference, plan.warmup if self.reference_is_cold else 1)
         self.reference_is_cold = False
@@ -311,6 +338,7 @@ class _Loop:
         for _ in range(samples):
             elapsed.append(_time(clock, runner, repeats))
             references.append(_time(clock, reference, beside))
+        seen = merged(observer.end() for observer in self.observers)
         self.reference_times += references
         if math.isnan(self.undisturbed_ms):
             self.undisturbed_ms = self.undisturbed()
@@ -320,8 +348,9 @@ class _Loop:
             reference_ms=tuple(references),
             repeats=repeats,
             warmup=plan.warmup,
+            observed=seen.values or None,
         )
-        return Visit(**{**visit.__dict__, "flags": self.flags(visit)})
+        return replace(visit, flags=(*self.flags(visit), *seen.flags))
 
     def flags(self, visit: Visit) -> tuple[str, ...]:
         flags = []
@@ -332,6 +361,8 @@ class _Loop:
         return tuple(flags)
 
     def close(self) -> None:
+        for observer in self.observers:
+            observer.close()
         for program in self.programs.values():
             program.close()
         if self.reference_runner is not None:
@@ -385,7 +416,7 @@ def measure(
 
     Args:
         backend: runs and times.
-        jobs: what to time; their ``ratios`` grow.
+        jobs: what to time; what they have ``visited`` grows.
         plan: when to stop.
         sink: takes every visit as it is made, so that an interrupted call loses nothing.
         seed: of the order within rounds.

@@ -43,6 +43,25 @@ def first_gpu() -> NvmlGpu:
         RuntimeMissingError: the bindings are not installed, there is no driver or no GPU, or which one it is cannot be
             told.
     """
+    with opened() as (pynvml, handle):
+        capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        return NvmlGpu(
+            name=_text(pynvml.nvmlDeviceGetName(handle)),
+            capability=(int(capability[0]), int(capability[1])),
+            memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+            driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+        )
+
+
+@contextmanager
+def opened() -> Iterator[tuple[Any, Any]]:
+    """The bindings, ready for use as long as the block goes on, and the handle of CUDA's device 0.
+
+    Errors of NVML's that leave the block are translated, too.
+
+    Raises:
+        RuntimeMissingError: as :func:`first_gpu`.
+    """
     try:
         import pynvml
     except ImportError as error:
@@ -52,16 +71,14 @@ def first_gpu() -> NvmlGpu:
     with _translated(pynvml):
         pynvml.nvmlInit()
         try:
-            handle = _first_visible(pynvml)
-            capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-            return NvmlGpu(
-                name=_text(pynvml.nvmlDeviceGetName(handle)),
-                capability=(int(capability[0]), int(capability[1])),
-                memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-                driver=_text(pynvml.nvmlSystemGetDriverVersion()),
-            )
+            yield pynvml, _first_visible(pynvml)
         finally:
             pynvml.nvmlShutdown()
+
+
+def uuid_of(pynvml: Any, handle: Any) -> str:
+    """What tells a GPU from all others, in every process."""
+    return _text(pynvml.nvmlDeviceGetUUID(handle))
 
 
 @contextmanager

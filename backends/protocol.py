@@ -23,6 +23,8 @@ from backends.errors import InvalidSettingError
 if TYPE_CHECKING:
     from torch import nn
 
+    from backends.observers import Observer
+
 Shape = tuple[int, ...]
 SettingValue = str | int | float | bool
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -246,6 +248,18 @@ class Backend(ABC):
     @abstractmethod
     def clock(self) -> Clock:
         """The clock of the device: the same object each time."""
+
+    @property
+    def on_nvidia_gpu(self) -> bool:
+        """Whether what it measures runs on the NVIDIA GPU that CUDA calls device 0."""
+        return False
+
+    def observers(self) -> tuple[Observer, ...]:
+        """What looks at the device while it is measured, new each time; whoever takes them closes them."""
+        from backends.observers.cpu import CpuObserver
+        from backends.observers.nvml import NvmlObserver
+
+        return (CpuObserver(), NvmlObserver()) if self.on_nvidia_gpu else (CpuObserver(),)
 
     @abstractmethod
     def compile(self, workload: Workload) -> Program:

@@ -115,6 +115,11 @@ class TorchBackend(Backend):
         return program
 
     @property
+    def on_nvidia_gpu(self) -> bool:
+        """With the setting ``device_type`` that says so, and a PyTorch that is built for CUDA and not for ROCm."""
+        return self._on_cuda and _is_built_for_nvidia()
+
+    @property
     def _on_cuda(self) -> bool:
         return self.settings["device_type"] == "cuda"
 
@@ -274,6 +279,13 @@ def _resolve_device_type(wanted: str) -> str:
         f"backend 'torch' cannot run with device_type='cuda': {built}",
         hint="install an NVIDIA driver and a CUDA build of torch: https://pytorch.org/get-started",
     )
+
+
+def _is_built_for_nvidia() -> bool:
+    """ROCm's PyTorch calls AMD's GPUs cuda, too."""
+    import torch
+
+    return torch.version.cuda is not None
 
 
 def _describe_gpu() -> dict[str, SettingValue]:

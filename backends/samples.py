@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from backends.counting import LEFT_OUT_FLAGS, Counted
+from backends.observers import Json
 
 Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 CONFIDENCE = 0.95
@@ -21,6 +25,8 @@ class Visit:
     Sample i is ``elapsed_ms[i]``: the time per run of ``repeats`` runs back to back. The reference workload ran just
     before it (``reference_ms[i]``) and just after it (``reference_ms[i + 1]``), so there is one reference time more
     than there are samples.
+
+    ``observed`` is what the observers saw meanwhile, by name, and None where nobody looked.
     """
 
     round: int
@@ -29,8 +35,11 @@ class Visit:
     repeats: int
     warmup: int
     flags: tuple[str, ...] = ()
+    observed: Mapping[str, Json] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
+        if self.observed is not None:
+            object.__setattr__(self, "observed", MappingProxyType(dict(self.observed)))
         if not self.elapsed_ms:
             raise ValueError("a visit has at least one sample")
         if len(self.reference_ms) != len(self.elapsed_ms) + 1:
@@ -40,6 +49,11 @@ class Visit:
             )
         if min(self.elapsed_ms) <= 0 or min(self.reference_ms) <= 0:
             raise ValueError("times are positive")
+
+    @property
+    def clean(self) -> bool:
+        """Whether estimates rest on it. A visit that nobody observed, as all were once, is taken for clean."""
+        return self.observed is None or not LEFT_OUT_FLAGS.intersection(self.flags)
 
     @property
     def ratios(self) -> Array:
@@ -67,15 +81,19 @@ class Estimate:
         value: in the unit of what was estimated (a ratio, or ms).
         rel_ci: half-width of the 95% confidence interval over the value; ``inf`` from fewer than two visits.
         visits: how many visits it rests on.
+        left_out: how many more there are that were throttled or contended.
+        flagged: fewer than two visits were clean, and it rests on all of them.
     """
 
     value: float
     rel_ci: float
     visits: int
+    left_out: int = 0
+    flagged: bool = False
 
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit."""
-        return Estimate(value=self.value * factor, rel_ci=self.rel_ci, visits=self.visits)
+        return replace(self, value=self.value * factor)
 
 
 def center(ratios: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]) -> float:
@@ -114,6 +132,15 @@ def estimate(ratios: Sequence[float]) -> Estimate:
     """
     values, rel_ci = estimates([ratios])
     return Estimate(value=float(values[0]), rel_ci=float(rel_ci[0]), visits=len(ratios))
+
+
+def estimate_of(visits: Counted) -> Estimate:
+    """As :func:`estimate`, of the visits that count.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return replace(estimate(visits.values), left_out=visits.left_out, flagged=visits.flagged)
 
 
 def estimates(series: Sequence[Sequence[float]]) -> tuple[Array, Array]:

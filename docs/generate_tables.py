@@ -171,6 +171,37 @@ def spread() -> str:
     return table(headers, rows) + source(document, "spread.py")
 
 
+def observers() -> str:
+    """What is flagged, and what looking costs."""
+    document = load("observers")
+    rows = [
+        (
+            str(one["busy_processes"]),
+            str(one["visits"]),
+            *(percent(one["flagged"].get(flag, 0.0)) for flag in ("contended", "throttled", "disturbed", "noisy")),
+            f"{one['observing_ms']:.2f} of {one['visit_ms']:.0f} ms",
+        )
+        for one in document["conditions"]
+    ]
+    headers = ("busy processes beside it", "visits", "contended", "throttled", "disturbed", "noisy", "looking takes")
+    return table(headers, rows) + source(document, "observers.py")
+
+
+def waiting() -> str:
+    """What visits are worth, by what they waited."""
+    document = load("observers")
+    rows = [
+        (
+            f"{one['from']:.0%} to {one['to']:.0%}",
+            str(one["visits"]),
+            percent(one["median_error"]),
+            percent(one["mean_error"]),
+        )
+        for one in document["bands"]
+    ]
+    return table(("in the run queue", "visits", "median error", "mean error"), rows) + source(document, "observers.py")
+
+
 def million() -> str:
     """A large database."""
     document = load("million")
@@ -301,6 +332,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "repeatability": repeatability,
     "protocols": protocols,
     "spread": spread,
+    "observers": observers,
+    "waiting": waiting,
     "million": million,
     "relaxed": relaxed,
     "students": students,

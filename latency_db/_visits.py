@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, DateTime, Result, Select, String, func, insert, select, type_coerce
 
+from backends.observers import Json
 from backends.samples import Visit
 from latency_db import schema
 from latency_db._sql import CHUNK, SPEC_COLUMNS, now, spec_is, spec_of
@@ -41,6 +42,8 @@ def visit_values(visit: Visit) -> dict[str, Any]:
         "flags": list(visit.flags),
         "elapsed_ms": _packed(visit.elapsed_ms),
         "reference_ms": _packed(visit.reference_ms),
+        "observed": None if visit.observed is None else dict(visit.observed),
+        "clean": visit.clean,
     }
 
 
@@ -153,7 +156,7 @@ def raw_page(connection: Connection, target_id: int, after: int) -> list[tuple[i
     row = schema.Measurement
     columns = (
         *(row.id, row.run_id, row.series, row.round, row.provenance, row.status, row.reason, row.latency_ms),
-        *(row.repeats, row.warmup, row.flags, row.elapsed_ms, row.reference_ms, row.created_at),
+        *(row.repeats, row.warmup, row.flags, row.elapsed_ms, row.reference_ms, row.created_at, row.observed),
     )
     query = (
         select(*columns, *SPEC_COLUMNS)
@@ -175,6 +178,7 @@ def _raw(values: Any, n_columns: int) -> RawMeasurement:
             repeats=values.repeats,
             warmup=values.warmup,
             flags=tuple(values.flags),
+            observed=observed(values.observed),
         )
     return RawMeasurement(
         run_id=values.run_id,
@@ -191,12 +195,19 @@ def _raw(values: Any, n_columns: int) -> RawMeasurement:
     )
 
 
+def observed(document: Mapping[str, Any] | None) -> dict[str, Json] | None:
+    """What observers saw, from JSON, where a list is a list."""
+    if document is None:
+        return None
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+
+
 def _scalars(id_: Any, row: VisitModel, conditions: Conditions) -> Select[Any]:
     """Plain columns without samples: a target has ten thousand rows."""
     columns = (row.id, row.series, row.round, row.ratio, row.latency_ms, type_coerce(row.provenance, String))
     # Moments as the driver gives them: only the last of each series is made a proper one.
     moment = type_coerce(row.created_at, DateTime)
-    return select(id_, *columns, moment).where(row.status == MeasurementStatus.OK, *conditions)
+    return select(id_, *columns, moment, row.clean).where(row.status == MeasurementStatus.OK, *conditions)
 
 
 def _collected(rows: Result[Any]) -> dict[int, SpecSeries]:
@@ -214,8 +225,9 @@ def _newest_of_best(group: list[Any]) -> SpecSeries:
     return SpecSeries(
         series=best[1],
         rounds=tuple(values[3] for values in kept),
-        ratios=tuple(values[4] for values in kept if values[4] is not None),
-        latencies_ms=tuple(values[5] for values in kept),
+        all_ratios=tuple(values[4] for values in kept) if all(values[4] is not None for values in kept) else (),
+        all_latencies_ms=tuple(values[5] for values in kept),
+        clean=tuple(values[8] for values in kept),
         provenance=best[0],
         created_at=utc(max(created)),
     )

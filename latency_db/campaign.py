@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 
+from backends import gpu_clocks
+from backends.counting import Visited
 from backends.environment import describe
 from backends.measure import Job, Outcome, Plan, measure
 from backends.protocol import Backend, Workload
@@ -82,6 +85,8 @@ class Campaign:
         batch: images at once.
         device: slug to file it under; the backend's own name for the machine where there is none.
         report: takes the loop's progress.
+        lock_clocks: graphics clock at which an NVIDIA GPU is held while it is measured, in MHz, or "default" for the
+            one that it sustains. Part of the target: what is measured at another clock is another latency.
     """
 
     store: Store
@@ -91,9 +96,12 @@ class Campaign:
     batch: int = 1
     device: str | None = None
     report: Report = field(default=lambda progress: None)
+    lock_clocks: gpu_clocks.Wanted | None = None
 
     def __post_init__(self) -> None:
-        self.target = self.backend.target(self.device)
+        wanted = self.lock_clocks
+        self.locked_mhz = None if wanted is None else gpu_clocks.lockable_mhz(self.backend, wanted)
+        self.target = gpu_clocks.at_clock(self.backend.target(self.device), self.locked_mhz)
         self.target_id = self.store.ensure_target(self.target)
         self.space_digest = spaces.digest(self.space)
 
@@ -177,7 +185,7 @@ class Campaign:
         return Job(
             key=JobKey(kind, id_, series),
             workload=workload,
-            ratios=list(visits.ratios) if visits is not None else [],
+            visited=visits.visited if visits is not None else Visited(),
             next_round=max(visits.rounds, default=-1) + 1 if visits is not None else 0,
             every=every,
         )
@@ -228,6 +236,7 @@ class Campaign:
             described=described,
             enough=enough,
             report=self.report,
+            locked_mhz=self.locked_mhz,
         )
 
 
@@ -244,6 +253,7 @@ def run_jobs(
     described: Mapping[str, object],
     enough: Callable[[int], bool] | None = None,
     report: Report,
+    locked_mhz: int | None = None,
 ) -> tuple[int, Outcome]:
     """Measure jobs as one run of the database; returns the run's id and how it ended.
 
@@ -261,8 +271,14 @@ def run_jobs(
         described: all that is to be said of the run in its row.
         enough: as :func:`~backends.measure.measure` has it.
         report: takes the loop's progress.
+        locked_mhz: the clock that an NVIDIA GPU is held at meanwhile.
+
+    Raises:
+        ClockError: that clock cannot be locked; then there is no run.
     """
-    with store.running(target_id, kind, series=series, plan=described, environment=describe()) as run:
+    clocks = nullcontext() if locked_mhz is None else gpu_clocks.locked(locked_mhz)
+    plan_row = described if locked_mhz is None else {**described, gpu_clocks.LOCKED_CLOCK: locked_mhz}
+    with clocks, store.running(target_id, kind, series=series, plan=plan_row, environment=describe()) as run:
         sink = StoreSink(store, run.id, report)
         outcome = measure(backend, jobs, plan, sink, seed=seed, enough=enough)
         run.reason = outcome.reason

@@ -23,12 +23,14 @@ class FitResult:
     Attributes:
         model: what was fitted.
         rows: latencies that it was fitted to, of all image sizes.
+        flagged: how many of them rest on throttled or contended visits for lack of others.
         filled: predictions that were stored.
         run_id: the run that they belong to; None where nothing was stored.
     """
 
     model: DeviceModel
     rows: int
+    flagged: int
     filled: int
     run_id: int | None
 
@@ -77,12 +79,13 @@ def fit_target(
         fitted_to=_described(target_row, usable.values()),
         seed=seed,
     )
+    flagged = sum(row.flagged for row in usable.values())
     if not fill:
-        return FitResult(model=model, rows=len(usable), filled=0, run_id=None)
+        return FitResult(model=model, rows=len(usable), flagged=flagged, filled=0, run_id=None)
     lacking = [spec for spec in space.specs(image, batch) if spec not in known]
     predicted = predictions(model, lacking, extrapolate)
     run_id = _stored(store, target_row, model, predicted, space, image, batch) if predicted else None
-    return FitResult(model=model, rows=len(usable), filled=len(predicted), run_id=run_id)
+    return FitResult(model=model, rows=len(usable), flagged=flagged, filled=len(predicted), run_id=run_id)
 
 
 def known_latencies(store: Store, target_row: TargetRow) -> dict[OpSpec, LatencyRow]:

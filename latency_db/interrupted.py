@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from backends.counting import Visited
 from latency_db.rows import RunRow
 from latency_db.store import Store
 
@@ -14,11 +15,11 @@ class Begun:
     """One network's visits.
 
     Attributes:
-        ratios: one per visit.
+        visited: the visits' ratios.
         next_round: the number of its next visit.
     """
 
-    ratios: tuple[float, ...]
+    visited: Visited
     next_round: int
 
 
@@ -35,9 +36,10 @@ def interrupted_visits(store: Store, target_id: int, mine: Mapping[str, object])
     found: dict[int, Begun] = {}
     for run in _cut_short(store.runs(target_id), mine):
         for id_, visits in store.network_visits(target_id, run_id=run.id).items():
-            before = found.get(id_, Begun(ratios=(), next_round=0))
+            before = found.get(id_, Begun(visited=Visited(), next_round=0))
+            more = visits.visited
             found[id_] = Begun(
-                ratios=(*before.ratios, *visits.ratios),
+                visited=Visited(before.visited.values + more.values, before.visited.clean + more.clean),
                 next_round=max(before.next_round, max(visits.rounds, default=-1) + 1),
             )
     return found

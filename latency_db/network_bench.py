@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backends.measure import Outcome, Plan
-from backends.samples import estimate
 from latency_db.calibration import Calibration
 from latency_db.campaign import Campaign, Network
 from latency_db.errors import PredictionError
@@ -51,12 +50,12 @@ class _Bench(Trial):
         few = self.plan.min_rounds
         # After a full round, a network without a visit is one that cannot be run: there is nothing to wait for.
         jobs = [job for job in self.networks.values() if job.ratios]
-        if rounds < few or any(len(job.ratios) < few for job in jobs):
+        if rounds < few or self.lacks_clean_visits() or any(len(job.ratios) < few for job in jobs):
             return False
         return all(self._is_certain(network) for network in self.usable())
 
     def _is_certain(self, network: Network) -> bool:
-        measured = estimate(self.networks[network.id].ratios)
+        measured = self.networks[network.id].estimate()
         predicted = predict(network.decomposition, self.estimates(), Calibration.identity(), 1.0)
         return max(measured.rel_ci, predicted.rel_ci) <= self.plan.rel_ci
 
@@ -74,8 +73,8 @@ class _Bench(Trial):
         for network in self.judged:
             if network.id in begun:
                 job = self.networks[network.id]
-                job.ratios, job.next_round = list(begun[network.id].ratios), begun[network.id].next_round
-                kept += len(job.ratios)
+                job.visited, job.next_round = begun[network.id].visited, begun[network.id].next_round
+                kept += len(job.visited)
         return kept
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.measure import Job, Outcome, Plan
-from backends.samples import estimate
 from latency_db.calibrate import NetworkSample, fit
 from latency_db.calibration import Calibration
 from latency_db.calibration_row import CalibrationRow
 from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
 from latency_db.errors import InputError
 from latency_db.keys import OpSpec
+from latency_db.rows import FlagCounts
 
 DEFAULT_CALIBRATION_NETWORKS = 24
 NETWORK_ROUNDS = 4
@@ -34,6 +34,9 @@ class ProfileResult:
         median_rel_ci: over the measured operators.
         calibration: what was fitted, if anything was.
         outcome: how the loop ended.
+        flags: what is said of the run's visits; None where there was no run.
+        left_out: visits to operators and networks, earlier calls' included, that do not count.
+        flagged: operators that rest on throttled or contended visits for lack of others.
     """
 
     run_id: int | None
@@ -44,6 +47,9 @@ class ProfileResult:
     median_rel_ci: float | None
     calibration: Calibration | None
     outcome: Outcome | None
+    flags: FlagCounts | None
+    left_out: int
+    flagged: int
 
 
 def select(specs: Sequence[OpSpec], only: Sequence[str]) -> list[OpSpec]:
@@ -103,11 +109,11 @@ def profile(
     networks = campaign.draw(0 if only else calibration_networks, CALIBRATION_SEED)
     network_jobs = campaign.network_jobs(networks, anew=anew, every=NETWORK_ROUNDS)
     jobs = [*operators.values(), *network_jobs.values()]
-    if not any(needs_work(job, plan) for job in jobs):
+    if all(job.is_known(plan) for job in jobs):
         # All is measured; but a run that was killed just before it was calibrated has left that to this one.
         wanted = bool(networks) and stored_row(campaign) is None
         fitted = calibrate(campaign, networks, operators, network_jobs) if wanted else None
-        return _result(None, operators, None, fitted)
+        return _result(campaign, None, jobs, operators, None, fitted)
     run_id, outcome = campaign.run(
         "profile",
         jobs,
@@ -117,7 +123,7 @@ def profile(
         details={**(noted or {}), **plans, "calibrating": [network.id for network in networks]},
     )
     calibration = calibrate(campaign, networks, operators, network_jobs, run_id) if networks else None
-    return _result(run_id, operators, outcome, calibration)
+    return _result(campaign, run_id, jobs, operators, outcome, calibration)
 
 
 def _series_to_remeasure(campaign: Campaign, plans: Mapping[str, object]) -> int:
@@ -129,27 +135,30 @@ def _series_to_remeasure(campaign: Campaign, plans: Mapping[str, object]) -> int
     return campaign.newest_series + 1
 
 
-def needs_work(job: Job, plan: Plan) -> bool:
-    """Whether the job lacks visits, or its interval is still too wide."""
-    return len(job.ratios) < plan.min_rounds or estimate(job.ratios).rel_ci > plan.rel_ci
-
-
 def _result(
-    run_id: int | None, operators: dict[OpSpec, Job], outcome: Outcome | None, calibration: Calibration | None
+    campaign: Campaign,
+    run_id: int | None,
+    jobs: Sequence[Job],
+    operators: dict[OpSpec, Job],
+    outcome: Outcome | None,
+    calibration: Calibration | None,
 ) -> ProfileResult:
-    intervals = [estimate(job.ratios).rel_ci for job in operators.values() if job.ratios]
-    finite = [value for value in intervals if np.isfinite(value)]
+    found = [job.estimate() for job in operators.values() if job.ratios]
+    finite = [one.rel_ci for one in found if np.isfinite(one.rel_ci)]
     keys = {job.key: spec for spec, job in operators.items()}
     failed = outcome.failed if outcome else {}
     return ProfileResult(
         run_id=run_id,
         specs=len(operators),
-        measured=len(intervals),
+        measured=len(found),
         failed={keys[key].name: reason for key, reason in failed.items() if key in keys},
         wide=sum(key in keys for key in outcome.wide) if outcome else 0,
         median_rel_ci=float(np.median(finite)) if finite else None,
         calibration=calibration,
         outcome=outcome,
+        flags=None if run_id is None else campaign.store.flag_counts(run_id),
+        left_out=sum(job.visited.counted.left_out for job in jobs),
+        flagged=sum(one.flagged for one in found),
     )
 
 
@@ -164,10 +173,10 @@ def calibrate(
 
     Returns ``None``, and stores nothing, where fewer than three networks and all their operators were measured.
     """
-    ratios = {spec: estimate(job.ratios).value for spec, job in operators.items() if job.ratios}
+    ratios = {spec: job.estimate().value for spec, job in operators.items() if job.ratios}
     samples = [
         NetworkSample(
-            network.decomposition.specs, network.decomposition.edges, estimate(network_jobs[network.id].ratios).value
+            network.decomposition.specs, network.decomposition.edges, network_jobs[network.id].estimate().value
         )
         for network in networks
         if network_jobs[network.id].ratios and all(spec in ratios for spec in network.decomposition.specs)

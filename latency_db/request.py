@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +39,7 @@ class ProfileRequest(BaseModel):
         remeasure: begin a new series.
         calibration_networks: how many; 0 for none.
         seed: of the order within rounds.
+        lock_clocks: as :class:`~latency_db.campaign.Campaign` has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class ProfileRequest(BaseModel):
     remeasure: bool = False
     calibration_networks: int = Field(default=DEFAULT_CALIBRATION_NETWORKS, ge=0)
     seed: int = 0
+    lock_clocks: Annotated[int, Field(gt=0)] | Literal["default"] | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> ProfileRequest:
@@ -124,11 +126,13 @@ class ProfileRequest(BaseModel):
 
         Raises:
             LatencyDbError: the space or its settings.
-            BackendError: no such backend, its runtime is missing, or it refuses a setting.
+            BackendError: no such backend, its runtime is missing, it refuses a setting, or clocks cannot be locked.
         """
         space = spaces.create(self.space, **self.space_settings)
         backend = registry.create(self.backend, **self.settings)
-        return Campaign(store, backend, space, self.image_size, self.batch, self.device, report)
+        return Campaign(
+            store, backend, space, self.image_size, self.batch, self.device, report, lock_clocks=self.lock_clocks
+        )
 
     def run(
         self,

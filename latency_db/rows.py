@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from backends.counting import Counted, Visited, counted
 from backends.protocol import SettingValue, Target
 from backends.samples import Visit
 from latency_db.keys import ImageSize, OpSpec
@@ -57,26 +58,43 @@ class SpecSeries:
 
     Attributes:
         rounds: one per visit; visits of several runs may repeat a round.
-        ratios: one per visit; empty where the latencies were imported or predicted without samples.
-        latencies_ms: one per visit: the plain median, or the imported or predicted value.
+        all_ratios: one per visit; empty where the latencies were imported or predicted without samples.
+        all_latencies_ms: one per visit: the plain median, or the imported or predicted value.
+        clean: one per visit: whether it counts.
         created_at: of the last visit.
     """
 
     series: int
     rounds: tuple[int, ...]
-    ratios: tuple[float, ...]
-    latencies_ms: tuple[float, ...]
+    all_ratios: tuple[float, ...]
+    all_latencies_ms: tuple[float, ...]
+    clean: tuple[bool, ...]
     provenance: str
     created_at: datetime
 
-    def values(self, reference_ms: float | None) -> tuple[tuple[float, ...], float]:
-        """What its latency is estimated from: one value per visit, and what one unit of them is in ms.
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """One value for each visit that counts; empty where there are no samples."""
+        return counted(self.all_ratios, self.clean).values if self.all_ratios else ()
+
+    @property
+    def latencies_ms(self) -> tuple[float, ...]:
+        """One latency for each visit that counts."""
+        return counted(self.all_latencies_ms, self.clean).values
+
+    @property
+    def visited(self) -> Visited:
+        """All its ratios, for who goes on with it."""
+        return Visited(list(self.all_ratios), list(self.clean) if self.all_ratios else [])
+
+    def values(self, reference_ms: float | None) -> tuple[Counted, float]:
+        """What its latency is estimated from: the visits that count, and what one unit of their values is in ms.
 
         Ratios where it was measured and the target's reference time is known, else the latencies as they are.
         """
-        if self.provenance == "measured" and self.ratios and reference_ms is not None:
-            return self.ratios, reference_ms
-        return self.latencies_ms, 1.0
+        if self.provenance == "measured" and self.all_ratios and reference_ms is not None:
+            return counted(self.all_ratios, self.clean), reference_ms
+        return counted(self.all_latencies_ms, self.clean), 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +103,9 @@ class LatencyRow:
 
     Attributes:
         rel_ci: half-width of the 95% interval over the latency; None from fewer than two visits.
+        visits: that it rests on.
+        left_out: further visits, which were throttled or contended.
+        flagged: fewer than two visits were clean, and it rests on all of them.
     """
 
     device: str
@@ -97,6 +118,8 @@ class LatencyRow:
     rel_ci: float | None
     visits: int
     provenance: str
+    left_out: int = 0
+    flagged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +138,25 @@ class RunRow:
     started_at: datetime
     finished_at: datetime | None
     heartbeat_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlagCounts:
+    """What is said of a run's visits.
+
+    Attributes:
+        by_flag: how many carry each flag, by its name; a visit may carry several.
+        unclean: how many were throttled or contended.
+    """
+
+    by_flag: Mapping[str, int]
+    unclean: int
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        flags = ", ".join(f"{name}: {count}" for name, count in self.by_flag.items()) or "none"
+        return f"{flags}; {self.unclean} throttled or contended"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,12 +22,13 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 REVISION_PREFIX = "latency_db_"
 """Every revision of ours begins like this; a revision that does not belongs to another program."""
-REVISIONS = ("latency_db_0001", "latency_db_0002", "latency_db_0003")
+REVISIONS = ("latency_db_0001", "latency_db_0002", "latency_db_0003", "latency_db_0004")
 """Every schema there has been, oldest first."""
 NEWEST_REVISION = REVISIONS[-1]
 
@@ -239,7 +240,9 @@ class VisitColumns:
     """What one visit of the timing loop leaves, whatever it visited.
 
     The samples are little-endian float64. ``ratio`` and ``latency_ms`` are derived from them and stand beside them so
-    that a table loads without reading samples; an imported or predicted value is ``latency_ms`` alone.
+    that a table loads without reading samples; an imported or predicted value is ``latency_ms`` alone. ``observed`` is
+    what was seen of the machine meanwhile, null where nobody looked; ``clean`` is derived from it and the flags, and
+    false where the visit does not count.
     """
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -258,6 +261,8 @@ class VisitColumns:
     elapsed_ms: Mapped[bytes | None] = mapped_column(LargeBinary)
     reference_ms: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
+    observed: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    clean: Mapped[bool] = mapped_column(server_default=true())
 
 
 _LATENCY_OR_REASON = "(status = 'ok' AND latency_ms IS NOT NULL) OR (status = 'failed' AND reason IS NOT NULL)"

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
 from backends.protocol import Target
-from backends.samples import Visit, estimate
+from backends.samples import Visit, estimate_of
 from latency_db import _networks, _targets, _visits, schema
 from latency_db._database_errors import shown, translated
 from latency_db._searches import SearchMethods
@@ -24,6 +24,7 @@ from latency_db.keys import ImageSize, OpSpec
 from latency_db.open_run import OpenRun
 from latency_db.rows import (
     DeviceRow,
+    FlagCounts,
     LatencyRow,
     NetworkRow,
     RawMeasurement,
@@ -455,14 +456,16 @@ class Store(SearchMethods):
         with self._reading() as connection:
             return _visits.network_series(connection, conditions)
 
-    def flag_counts(self, run_id: int) -> dict[str, int]:
-        """How many visits of a run, to operators and to networks, carry each flag."""
+    def flag_counts(self, run_id: int) -> FlagCounts:
+        """How many visits of a run, to operators and to networks, carry each flag, and how many are not clean."""
         counts: Counter[str] = Counter()
+        unclean = 0
         with self._reading() as connection:
             for row in (schema.Measurement, schema.NetworkMeasurement):
-                for flags in connection.scalars(select(row.flags).where(row.run_id == run_id)):
+                for flags, clean in connection.execute(select(row.flags, row.clean).where(row.run_id == run_id)):
                     counts.update(flags)
-        return dict(counts)
+                    unclean += not clean
+        return FlagCounts(by_flag=dict(sorted(counts.items())), unclean=unclean)
 
     # Calibrations
 
@@ -490,8 +493,8 @@ def _image_is(image: ImageSize | None, batch: int | None) -> list[ColumnElement[
 
 
 def _latency_of(row: TargetRow, spec: OpSpec, series: SpecSeries) -> LatencyRow:
-    values, unit_ms = series.values(row.reference_ms)
-    latency = estimate(values).scaled(unit_ms)
+    visits, unit_ms = series.values(row.reference_ms)
+    latency = estimate_of(visits).scaled(unit_ms)
     return LatencyRow(
         device=row.target.device,
         backend=row.target.backend,
@@ -503,6 +506,8 @@ def _latency_of(row: TargetRow, spec: OpSpec, series: SpecSeries) -> LatencyRow:
         rel_ci=latency.rel_ci if latency.visits > 1 else None,
         visits=latency.visits,
         provenance=series.provenance,
+        left_out=latency.left_out,
+        flagged=latency.flagged,
     )
 
 

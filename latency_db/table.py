@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.gpu_clocks import LOCKED_CLOCK
 from backends.protocol import Target
 from backends.samples import Estimate, estimates
 from latency_db import spaces
@@ -51,6 +52,7 @@ class LatencyTable:
         calibration: from operators timed alone to networks.
         reference_ms: what one unit of the calibration's pair terms is; 1 where there is no reference.
         target_id: the target in the database; None where a shipped model answers.
+        flagged: operators of which fewer than two visits were clean: their latencies rest on all visits.
     """
 
     device: str
@@ -65,6 +67,7 @@ class LatencyTable:
     calibration: Calibration
     reference_ms: float
     target_id: int | None = None
+    flagged: frozenset[OpSpec] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("latencies_ms", "rel_ci"):
@@ -150,9 +153,10 @@ class LatencyTable:
             image=size,
             batch=batch,
             specs=wanted,
-            latencies_ms=np.array([known[spec][0] for spec in wanted]),
-            rel_ci=np.array([known[spec][1] for spec in wanted]),
-            provenance=tuple(known[spec][2] for spec in wanted),
+            latencies_ms=np.array([known[spec].latency_ms for spec in wanted]),
+            rel_ci=np.array([known[spec].rel_ci for spec in wanted]),
+            provenance=tuple(known[spec].provenance for spec in wanted),
+            flagged=frozenset(spec for spec in wanted if known[spec].flagged),
             calibration=calibration,
             reference_ms=row.reference_ms if row is not None and row.reference_ms is not None else 1.0,
             target_id=row.id if row is not None else None,
@@ -161,12 +165,19 @@ class LatencyTable:
         return table
 
     def _announce(self, *, shipped: bool, outside: Sequence[OpSpec]) -> None:
-        """One line where latencies are predicted: nobody should take them for measured ones unawares."""
+        """One line where latencies are predicted, or measured badly: nobody should take them for others unawares."""
         predicted = self.provenance.count(PREDICTED)
         if shipped:
             _log.warning("%s: no latency is stored; the model that is shipped for it predicts them", self.device)
         elif predicted:
             _log.warning("%s: %d of %d operator latencies are predicted", self.device, predicted, len(self.specs))
+        if self.flagged:
+            _log.warning(
+                "%s: %d of %d operator latencies rest on visits that were throttled or contended, for lack of others",
+                self.device,
+                len(self.flagged),
+                len(self.specs),
+            )
         if outside:
             _log.warning(
                 "%s: %d operators lie outside of what the model was fitted to, the first of them %s: nobody knows how "
@@ -225,18 +236,22 @@ def _frozen(values: Array) -> Array:
     return np.frombuffer(np.ascontiguousarray(values, dtype=np.float64).tobytes(), dtype=np.float64)
 
 
-_Known = tuple[float, float, str]
-"""(ms, relative half-width of the interval, provenance)."""
+class _Known(NamedTuple):
+    latency_ms: float
+    rel_ci: float
+    provenance: str
+    flagged: bool = False
 
 
 def _latencies(row: TargetRow | None, series: Mapping[OpSpec, SpecSeries]) -> dict[OpSpec, _Known]:
     if row is None:
         return {}
     visits = {spec: one.values(row.reference_ms) for spec, one in series.items()}
-    estimated, rel_ci = estimates([values for values, _ in visits.values()])
+    estimated, rel_ci = estimates([found.values for found, _ in visits.values()])
     known = {}
     for spec, value, interval in zip(series, estimated.tolist(), rel_ci.tolist(), strict=True):
-        known[spec] = (value * visits[spec][1], _sure(interval), series[spec].provenance)
+        found, unit_ms = visits[spec]
+        known[spec] = _Known(value * unit_ms, _sure(interval), series[spec].provenance, found.flagged)
     return known
 
 
@@ -280,7 +295,7 @@ def _predicted(model: DeviceModel, specs: Sequence[OpSpec], extrapolate: bool) -
 
     return {
         # Cross-validation says nothing of what lies outside.
-        spec: (latency_ms, math.nan if model.extrapolates(spec) else _sure(model.rel_error(spec)), PREDICTED)
+        spec: _Known(latency_ms, math.nan if model.extrapolates(spec) else _sure(model.rel_error(spec)), PREDICTED)
         for spec, latency_ms in predictions(model, specs, extrapolate).items()
     }
 
@@ -308,8 +323,8 @@ def _lacking(
 def _profile_command(target: Target, space: Space, image: ImageSize, batch: int) -> str:
     """What measures the operators on that very target."""
     command = f"latency-db profile --backend {target.backend} --device {target.device} --image-size {image}"
-    settings = {f"--setting {name}={value}" for name, value in target.settings.items()}
-    command += "".join(f" {setting}" for setting in sorted(settings))
+    for setting, chosen in sorted(target.settings.items()):
+        command += f" --lock-clocks {chosen}" if setting == LOCKED_CLOCK else f" --setting {setting}={chosen}"
     if space.name != "fasterseg":
         command += f" --space {space.name}"
     default = spaces.create(space.name).settings if space.name in spaces.names() else {}

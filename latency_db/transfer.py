@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.observers import Json
 from backends.protocol import Target
 from backends.samples import Visit
 from latency_db import documents
+from latency_db._visits import observed
 from latency_db.errors import ImportFormatError, InputError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.rows import RawMeasurement, RunRow, TargetRow
 from latency_db.store import Store
 
 FORMAT = "latency-db/measurements"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 knew nothing of what was observed."""
 FORMATS = ("csv", "json", "parquet")
 
 _TEXT = ("device", "device_name", "backend", "runtime", "runtime_version", "precision", "fingerprint")
@@ -48,8 +52,10 @@ COLUMNS = (
     "repeats",
     "warmup",
     "flags",
+    "observed",
 )
 Row = dict[str, Any]
+_READS = " and ".join(map(str, READABLE))
 
 
 # Out
@@ -90,6 +96,7 @@ def _flat(target: Target, run: RunRow, measurement: RawMeasurement) -> Row:
         "repeats": visit.repeats if visit else None,
         "warmup": visit.warmup if visit else None,
         "flags": list(measurement.flags),
+        "observed": dict(visit.observed) if visit and visit.observed is not None else None,
     }
 
 
@@ -123,6 +130,11 @@ def _cell(value: object) -> object:
     return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
 
 
+def _text_cells(row: Row) -> Row:
+    """The row with its objects as JSON: each has names of its own, which columns of a table cannot have."""
+    return row | {name: _cell(row[name]) for name in (*_OBJECTS, "observed")}
+
+
 def _parquet() -> Any:
     try:
         import pyarrow.parquet
@@ -133,7 +145,7 @@ def _parquet() -> Any:
 
 def _write_parquet(path: Path, found: Sequence[Row]) -> None:
     pyarrow = _parquet()
-    flat = [{**row, **{name: json.dumps(row[name], sort_keys=True) for name in _OBJECTS}} for row in found]
+    flat = [_text_cells(row) for row in found]
     schema = pyarrow.schema([(name, _arrow_type(pyarrow, name)) for name in COLUMNS])
     table = pyarrow.Table.from_pylist(flat, schema=schema)
     pyarrow.parquet.write_table(
@@ -318,7 +330,24 @@ def _visit(row: Mapping[str, Any]) -> Visit:
         repeats=_count(row, "repeats"),
         warmup=_count(row, "warmup"),
         flags=_flags(row),
+        observed=_observed(row),
     )
+
+
+def _observed(row: Mapping[str, Any]) -> Mapping[str, Json] | None:
+    # Not in files of version 1.
+    if row.get("observed") in (None, ""):
+        return None
+    found = observed(_object(row, "observed"))
+    assert found is not None
+    for name, value in found.items():
+        if isinstance(value, float):
+            _finite(name, value)
+        elif isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
+            raise ValueError(f"observed: {name} has something that is not text")
+        elif not isinstance(value, (str, int, tuple)):
+            raise ValueError(f"observed: {name} is {value!r}, which no observer says")
+    return found
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
@@ -385,8 +414,8 @@ def _read_json(path: Path) -> list[Row]:
         raise ImportFormatError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ImportFormatError(f'{path} is not an export of measurements: "format" is not {FORMAT!r}')
-    if document.get("version") != VERSION:
-        raise ImportFormatError(f"{path} has version {document.get('version')!r}; this release reads {VERSION}")
+    if document.get("version") not in READABLE:
+        raise ImportFormatError(f"{path} has version {document.get('version')!r}; this release reads {_READS}")
     found = document.get("measurements")
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise ImportFormatError(f'{path}: "measurements" is not a list of objects')
@@ -397,7 +426,7 @@ def _read_csv(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            lacking = [name for name in COLUMNS if name != "observed" and name not in (reader.fieldnames or ())]
             if lacking:
                 raise ImportFormatError(f"{path} is not an export of measurements: no column {lacking[0]!r}")
             return list(reader)
@@ -410,8 +439,8 @@ def _read_parquet(path: Path) -> list[Row]:
     try:
         table = pyarrow.parquet.read_table(path)
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
-            raise ImportFormatError(f"{path} is not an export of measurements of version {VERSION}")
+        if metadata.get("format") != FORMAT or metadata.get("version") not in [str(version) for version in READABLE]:
+            raise ImportFormatError(f"{path} is not an export of measurements of version {_READS}")
         found: list[Row] = table.to_pylist()
     except pyarrow.ArrowInvalid as error:
         raise ImportFormatError(f"{path} is not Parquet: {str(error).splitlines()[0]}") from None

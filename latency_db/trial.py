@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.measure import Job, Outcome, Plan
-from backends.samples import Estimate, estimate
+from backends.samples import Estimate
 from latency_db import spaces
 from latency_db.calibration import Calibration
 from latency_db.calibration_row import CalibrationRow
@@ -124,6 +124,7 @@ class Trial:
         campaign = self.campaign
         space, words = campaign.space, ["latency-db profile", f"--backend {campaign.backend.name}"]
         words.append(f"--image-size {campaign.image}")
+        words += [] if campaign.locked_mhz is None else [f"--lock-clocks {campaign.locked_mhz}"]
         usual = spaces.create(space.name).settings if space.name in spaces.names() else space.settings
         words += [
             f"--space-setting {name}={json.dumps(value, separators=(',', ':'))}"
@@ -161,7 +162,7 @@ class Trial:
 
     def estimates(self) -> dict[OpSpec, Estimate]:
         """Of the operators that have a visit; ratios to the reference workload."""
-        return {spec: estimate(job.ratios) for spec, job in self.operators.items() if job.ratios}
+        return {spec: job.estimate() for spec, job in self.operators.items() if job.ratios}
 
     def usable(self) -> list[Network]:
         """The networks to judge that are measured, and so are all their operators."""
@@ -171,6 +172,23 @@ class Trial:
             for network in self.judged
             if self.networks[network.id].ratios and not missing(network.decomposition, known)
         ]
+
+    def flagged(self) -> tuple[list[OpSpec], list[Network]]:
+        """What rests on throttled or contended visits for lack of others: operators, and networks that are judged."""
+        return (
+            [spec for spec, job in self.operators.items() if job.visited.counted.flagged],
+            [network for network in self.judged if self.networks[network.id].visited.counted.flagged],
+        )
+
+    def lacks_clean_visits(self) -> bool:
+        """Whether something that is measured does: it is visited as long as there is time."""
+        operators, networks = self.flagged()
+        return bool(networks) or (bool(operators) and not self.stored)
+
+    def left_out(self) -> int:
+        """Visits, stored ones included, that do not count."""
+        jobs = [*self.networks.values(), *self.operators.values()]
+        return sum(job.visited.counted.left_out for job in jobs)
 
     def dropped(self, outcome: Outcome) -> list[tuple[str, str]]:
         """The networks that cannot be judged: (name, reason)."""
@@ -213,7 +231,7 @@ class Trial:
             Judged(
                 network=network,
                 predicted=predict(network.decomposition, estimates, calibration, reference_ms),
-                measured=estimate(self.networks[network.id].ratios).scaled(reference_ms),
+                measured=self.networks[network.id].estimate().scaled(reference_ms),
                 name=self.name(network),
                 named=network.id in self.names,
             )

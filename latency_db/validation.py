@@ -24,6 +24,7 @@ from latency_db.correlate import (
 from latency_db.errors import InputError, PredictionError
 from latency_db.keys import OpSpec
 from latency_db.profiling import DEFAULT_CALIBRATION_NETWORKS
+from latency_db.rows import FlagCounts
 from latency_db.space import Architecture
 from latency_db.trial import Judged, Trial
 
@@ -50,6 +51,11 @@ class Validation:
         outcome: how measuring ended.
         reference_ms: what one unit of ratio is in ms.
         stored: whether operators and calibration were those of the database.
+        flags: what is said of the run's visits.
+        left_out: visits to operators and networks that do not count.
+        operators: how many the predictions and the calibration need.
+        flagged_operators: how many of them rest on throttled or contended visits for lack of others.
+        flagged_networks: the names of the judged networks that do.
     """
 
     agreement: Agreement
@@ -64,6 +70,11 @@ class Validation:
     outcome: Outcome
     reference_ms: float
     stored: bool
+    flags: FlagCounts
+    left_out: int
+    operators: int
+    flagged_operators: int
+    flagged_networks: tuple[str, ...]
 
 
 @dataclass
@@ -94,6 +105,8 @@ class _Validator(Trial):
         networks = self.usable()
         if not networks:
             return True
+        if self.lacks_clean_visits():
+            return False
         try:
             ceiling = noise_ceiling(*self.reliabilities(networks, Calibration.identity()))
         except ValueError:
@@ -185,6 +198,7 @@ def _conclude(
     except ValueError as error:
         raise PredictionError(f"these networks cannot be compared: {error}") from None
     ceiling = noise_ceiling(*reliabilities) if not math.isnan(sum(reliabilities)) else math.nan
+    flagged_operators, flagged_networks = validator.flagged()
     return Validation(
         agreement=figures,
         verdict=judge(figures, ceiling, min_pearson, max_mape),
@@ -198,4 +212,9 @@ def _conclude(
         outcome=outcome,
         reference_ms=reference_ms,
         stored=validator.stored,
+        flags=validator.campaign.store.flag_counts(run_id),
+        left_out=validator.left_out(),
+        operators=len(validator.operators),
+        flagged_operators=len(flagged_operators),
+        flagged_networks=tuple(validator.name(network) for network in flagged_networks),
     )

@@ -40,6 +40,9 @@ def report_data(campaign: Campaign, validation: Validation) -> ReportData:
         noise_ceiling=validation.ceiling,
         verdict=validation.verdict,
         networks=tuple(_network(one) for one in validation.judged),
+        flags=dict(validation.flags.by_flag),
+        left_out=validation.left_out,
+        flagged_operators=validation.flagged_operators,
         calibration=validation.calibration,
         dropped=tuple(validation.dropped),
         protocol=_protocol(campaign, validation),
@@ -48,19 +51,30 @@ def report_data(campaign: Campaign, validation: Validation) -> ReportData:
 
 def _protocol(campaign: Campaign, validation: Validation) -> dict[str, str]:
     outcome = validation.outcome
-    flags = campaign.store.flag_counts(validation.run_id)
     return {
         "space": f"{campaign.space.name} {json.dumps(dict(campaign.space.settings))}",
         "image size": f"{campaign.image}, batch {campaign.batch}",
         "operators": "stored earlier" if validation.stored else "measured in the same rounds as the networks",
         "rounds": str(outcome.rounds),
         "visits": str(outcome.visits),
-        "flagged visits": ", ".join(f"{name}: {count}" for name, count in sorted(flags.items())) or "none",
+        "flagged visits": validation.flags.line,
+        "left out of all estimates": f"{validation.left_out} throttled or contended visits",
+        "fewer than two clean visits": _flagged(validation),
         "visits per network": _visits_per_network(validation),
         "stopped because": outcome.reason,
         "took": f"{outcome.elapsed_s:.0f} s",
         "1 unit of ratio": f"{validation.reference_ms:.4f} ms, the undisturbed time of the reference workload",
     }
+
+
+def _flagged(validation: Validation) -> str:
+    networks = validation.flagged_networks
+    if not networks and not validation.flagged_operators:
+        return "none: every latency rests on clean visits"
+    return (
+        f"{len(networks)} of {len(validation.judged)} networks and {validation.flagged_operators} operators, whose "
+        "latencies rest on throttled or contended visits"
+    )
 
 
 def _visits_per_network(validation: Validation) -> str:
@@ -84,6 +98,7 @@ def _network(one: Judged) -> NetworkResult:
         predicted_ms=one.predicted.latency_ms,
         measured_ms=one.measured.value,
         measured_rel_ci=one.measured.rel_ci,
+        flagged=one.measured.flagged,
         breakdown=tuple(sorted(shares.values(), key=lambda share: -share.latency_ms)),
     )
 

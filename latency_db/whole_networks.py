@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from backends.counting import Visited
 from backends.measure import Job, Outcome, Plan
 from backends.protocol import Backend, Target, Workload
-from backends.samples import Estimate, estimate
+from backends.samples import Estimate
 from latency_db.campaign import run_jobs
 from latency_db.interrupted import Begun, interrupted_visits
 from latency_db.keys import ImageSize
@@ -123,6 +124,8 @@ def measure_networks(
     mine = {"what": what, "whole_networks": sorted(set(ids))}
     begun = {} if remeasure else interrupted_visits(store, target_id, mine)
     jobs = {id_: _job(id_, one, begun.get(id_)) for id_, one in zip(ids, networks, strict=True)}
+    # Counted now: the loop adds its own to them.
+    kept = {id_: len(job.visited) for id_, job in jobs.items()}
     run_id, outcome = run_jobs(
         store,
         backend,
@@ -137,15 +140,14 @@ def measure_networks(
     )
     unit_ms = store.reference_ms(target_id)
     latencies = {
-        id_: estimate(job.ratios).scaled(unit_ms) if job.ratios and unit_ms is not None else None
-        for id_, job in jobs.items()
+        id_: job.estimate().scaled(unit_ms) if job.ratios and unit_ms is not None else None for id_, job in jobs.items()
     }
     return MeasuredNetworks(
         latencies_ms=tuple(latencies[id_] for id_ in ids),
         reasons=tuple(
             None if latencies[id_] else outcome.failed.get(jobs[id_].key, "time was up before its turn") for id_ in ids
         ),
-        kept_visits=sum(len(begun[id_].ratios) for id_ in jobs if id_ in begun),
+        kept_visits=sum(kept.values()),
         run_id=run_id,
         outcome=outcome,
         target=target,
@@ -156,6 +158,6 @@ def _job(id_: int, network: WholeNetwork, begun: Begun | None) -> Job:
     return Job(
         key=JobKey("network", id_),
         workload=network.workload(),
-        ratios=list(begun.ratios) if begun else [],
+        visited=begun.visited if begun else Visited(),
         next_round=begun.next_round if begun else 0,
     )

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from backends.building import Buildable, Built
 from backends.errors import CompileError
+from backends.observers import Observation, Observer
 from backends.protocol import Array, Availability, Backend, Program, Runner, Setting, Target, Workload
 
 REFERENCE = "reference"
@@ -94,6 +95,40 @@ class FakeClock:
         return self.world.elapsed_ms - self.started
 
 
+def nothing(visit: int) -> Observation:
+    """An observer that sees nothing."""
+    return Observation()
+
+
+class FakeObserver:
+    """Says of each visit what a test wants it to say.
+
+    Attributes:
+        says: by the number of the visit, from 0.
+        calls: what was asked of it, in order.
+    """
+
+    name = "fake"
+
+    def __init__(self, says: Callable[[int], Observation] = nothing, calls: list[str] | None = None) -> None:
+        self.says, self.calls = says, [] if calls is None else calls
+        self.visits = 0
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def end(self) -> Observation:
+        self.calls.append("end")
+        self.visits += 1
+        return self.says(self.visits - 1)
+
+    def sources(self) -> Mapping[str, str | None]:
+        return {"everything": None}
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
 class FakeRunner(Runner):
     """Makes simulated time pass."""
 
@@ -146,6 +181,7 @@ class FakeBackend(Backend):
         super().__init__(**settings)
         self.world = world if world is not None else World()
         self._clock = FakeClock(self.world)
+        self.watching: tuple[Observer, ...] = ()
 
     @classmethod
     def availability(cls) -> Availability:
@@ -166,6 +202,10 @@ class FakeBackend(Backend):
     @property
     def clock(self) -> FakeClock:
         return self._clock
+
+    def observers(self) -> tuple[Observer, ...]:
+        """Nobody, unless a test puts one there: what the real machine does is not of the simulated one."""
+        return self.watching
 
     def compile(self, workload: Workload) -> Program:
         self.world.compiled.append(workload.name)

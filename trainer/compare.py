@@ -88,6 +88,8 @@ class Row:
             "latency_ms": latency.value if latency else None,
             "rel_ci": latency.rel_ci if latency and latency.visits > 1 else None,
             "visits": latency.visits if latency else 0,
+            "left_out": latency.left_out if latency else 0,
+            "flagged": latency.flagged if latency else False,
             "fps": self.fps,
             "relative_fps": self.relative_fps,
             "not_measured": self.reason,

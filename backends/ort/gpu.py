@@ -70,6 +70,11 @@ class OrtGpuBackend(Backend):
         """
         return PerfCounterClock()
 
+    @property
+    def on_nvidia_gpu(self) -> bool:
+        """Both providers are NVIDIA's."""
+        return True
+
     def target(self, device: str | None = None) -> Target:
         """This machine's GPU under this runtime and these settings."""
         import onnxruntime

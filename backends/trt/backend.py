@@ -124,6 +124,11 @@ class TrtBackend(Backend, Buildable):
         """CUDA events."""
         return CudaEventClock(self._cuda, self._stream)
 
+    @property
+    def on_nvidia_gpu(self) -> bool:
+        """TensorRT runs on nothing else."""
+        return True
+
     def target(self, device: str | None = None) -> Target:
         """This machine's GPU under this runtime and these settings."""
         api, gpu = self._api, self._gpu

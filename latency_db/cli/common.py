@@ -17,6 +17,7 @@ from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
     from backends.building import Buildable
+    from backends.gpu_clocks import Wanted
     from backends.measure import Plan, Progress
     from backends.protocol import Backend
     from latency_db.building import BuildProgress
@@ -59,6 +60,22 @@ class DurationType(click.ParamType[float]):
         return seconds
 
 
+class ClockType(click.ParamType["Wanted"]):
+    """MHz, or the GPU's base clock."""
+
+    name = "mhz"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Wanted:
+        """Read it."""
+        text = str(value)
+        if text == "default":
+            return "default"
+        if not text.isdecimal() or int(text) == 0:
+            self.fail(f"{text!r} is not a clock in MHz", param, ctx)
+        return int(text)
+
+
+CLOCK = ClockType()
 IMAGE_SIZE = ImageSizeType()
 DURATION = DurationType()
 
@@ -120,6 +137,19 @@ def json_option(command: Command) -> Command:
 def device_option(command: Command) -> Command:
     """``--device``."""
     return click.option("--device", help="Device slug, as in `latency-db devices`.")(command)
+
+
+def lock_clocks_option(command: Command) -> Command:
+    """``--lock-clocks``."""
+    return click.option(
+        "--lock-clocks",
+        type=CLOCK,
+        is_flag=False,
+        flag_value="default",
+        metavar="[MHZ]",
+        help="Hold an NVIDIA GPU's graphics clock here while it is measured, and put it back: another target. "
+        "Its base clock without a number. Needs root.",
+    )(command)
 
 
 def image_option(default: str) -> Callable[[Command], Command]:
@@ -222,6 +252,16 @@ def make_plan(rel_ci: float, time_budget_s: float) -> Plan:
 def print_json(document: object) -> None:
     """One document on standard output."""
     click.echo(json.dumps(document, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False))
+
+
+def warn_of_flagged(flagged: int, of: int, what: str) -> None:
+    """On standard error, that latencies rest on visits that nobody should trust; nothing where none does."""
+    if flagged:
+        click.echo(
+            f"Warning: {flagged} of {of} {what} had fewer than two clean visits: their latencies rest on throttled or "
+            "contended ones",
+            err=True,
+        )
 
 
 def print_table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latency_db.cli.common import IMAGE_SIZE, json_option, open_store, print_json, print_table
+from latency_db.cli.common import IMAGE_SIZE, json_option, open_store, print_json, print_table, warn_of_flagged
 from latency_db.errors import AmbiguousTargetError, InputError
 from latency_db.keys import ImageSize, OpSpec
 
@@ -67,6 +67,8 @@ def compare_targets(
     if space_name is not None:
         wanted = _specs(space_name, space_settings, (row.spec for row in (*rows_a, *rows_b)))
         rows_a, rows_b = ([row for row in rows if row.spec in wanted] for rows in (rows_a, rows_b))
+    rows = [*rows_a, *rows_b]
+    warn_of_flagged(sum(row.flagged for row in rows), len(rows), "latencies")
     found = compare(rows_a, rows_b)
     if as_json:
         print_json(_document(target_a, target_b, found, top))

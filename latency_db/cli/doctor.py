@@ -35,7 +35,7 @@ def doctor(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Say what is installed, which clock is used, and how noisy this machine is right now.
+    """Say what is installed, which clock is used, what can be observed, and how noisy this machine is right now.
 
     Looks at everything, whatever it finds wrong on the way; exit code 1 when there was something.
     """
@@ -54,6 +54,7 @@ def doctor(
         "environment": dict(describe()),
         "backends": {name: dataclasses.asdict(one) for name, one in registry.availability().items()},
         "optional": {name: importlib.util.find_spec(name) is not None for name in OPTIONAL},
+        "observers": _tried(lambda: _observers(backend_name, threads, settings), []),
         "noise": None if noise is None else dataclasses.asdict(noise),
         "problems": problems,
     }
@@ -71,6 +72,17 @@ def _listen(backend_name: str, threads: int | None, settings: tuple[str, ...], s
     from latency_db.noise import listen
 
     return listen(make_backend(backend_name, threads, settings), seconds)
+
+
+def _observers(backend_name: str, threads: int | None, settings: tuple[str, ...]) -> dict[str, dict[str, str | None]]:
+    """By observer, what can be seen while the backend measures: null, or why not."""
+    found = {}
+    for observer in make_backend(backend_name, threads, settings).observers():
+        try:
+            found[observer.name] = dict(observer.sources())
+        finally:
+            observer.close()
+    return found
 
 
 def _tried(look: Callable[[], Found], problems: list[str]) -> Found | None:
@@ -93,6 +105,13 @@ def _print(document: dict[str, Any], backend_name: str) -> None:
     for name, installed in document["optional"].items():
         lacking = f"not here: pip install 'latency-db[{OPTIONAL[name]}]'"
         click.echo(f"optional   {name}: {'installed' if installed else lacking}")
+    for observer, sources in (document["observers"] or {}).items():
+        click.echo(
+            f"observed   {observer}: {', '.join(name for name, why in sources.items() if why is None) or 'nothing'}"
+        )
+        for name, why in sources.items():
+            if why is not None:
+                click.echo(f"           not here: {name}: {why}")
     if document["noise"] is not None:
         _print_noise(document["noise"], backend_name)
 

@@ -19,6 +19,7 @@ from latency_db.cli.common import (
     print_table,
     require_device,
     space_options,
+    warn_of_flagged,
 )
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
@@ -67,6 +68,7 @@ def fit(
     require_device(store, device)
     target = store.resolve_target(device, backend_name)
     result = fit_target(store, target, space=space, image=image, batch=batch, extrapolate=extrapolate, fill=not no_fill)
+    warn_of_flagged(result.flagged, result.rows, "latencies")
     if output is not None:
         _write(output, result.model.to_json())
     if as_json:
@@ -118,6 +120,7 @@ def _document(
         "image_size": str(image),
         "batch": batch,
         "rows": result.rows,
+        "flagged": result.flagged,
         "kinds": [
             {
                 "op": kind.op,

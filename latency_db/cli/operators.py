@@ -17,6 +17,7 @@ from latency_db.cli.common import (
     open_store,
     print_json,
     print_table,
+    warn_of_flagged,
 )
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ def operators(
     Latency on this target, multiply-adds, parameters and relative receptive field of the standard, grouped, dilated and
     zoomed convolution. What the database lacks is measured.
     """
-    from backends.samples import estimate
     from latency_db import spaces, table1
     from latency_db.campaign import Campaign
-    from latency_db.profiling import needs_work
 
     plan = make_plan(rel_ci, time_budget)
     store = open_store(ctx)
@@ -58,7 +57,7 @@ def operators(
     )
     jobs = campaign.operator_jobs(table1.specs())
     failed: dict[str, str] = {}
-    if any(needs_work(job, plan) for job in jobs.values()):
+    if not all(job.is_known(plan) for job in jobs.values()):
         try:
             _, outcome = campaign.run("profile", list(jobs.values()), plan, seed=0, details={"table": 1})
         finally:
@@ -69,7 +68,9 @@ def operators(
     if len(failed) == len(jobs):
         ctx.exit(1)
     reference_ms = campaign.reference_ms()
-    table = table1.rows({spec: estimate(job.ratios).scaled(reference_ms) for spec, job in jobs.items() if job.ratios})
+    found = {spec: job.estimate().scaled(reference_ms) for spec, job in jobs.items() if job.ratios}
+    warn_of_flagged(sum(one.flagged for one in found.values()), len(found), "operators")
+    table = table1.rows(found)
     if as_json:
         print_json([{**row.__dict__, "rel_ci": _finite(row.rel_ci)} for row in table])
     else:

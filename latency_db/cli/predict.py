@@ -11,7 +11,7 @@ import click
 from latency_db.cli.architecture import read_architecture
 from latency_db.cli.common import json_option, print_json, print_table
 from latency_db.cli.table import load_table, table_options
-from latency_db.keys import ImageSize
+from latency_db.keys import ImageSize, OpSpec
 
 if TYPE_CHECKING:
     from latency_db.predict import Prediction
@@ -71,6 +71,7 @@ def _document(architecture: str, table: LatencyTable, prediction: Prediction, br
         "pairs_ms": prediction.pairs_ms,
         "calibration": table.calibration.method,
         "provenance": dict(provenances),
+        "flagged": sum(part.spec in table.flagged for part in prediction.parts),
     }
     if breakdown:
         document["operators"] = [
@@ -85,6 +86,7 @@ def _document(architecture: str, table: LatencyTable, prediction: Prediction, br
                 "share": part.latency_ms / prediction.latency_ms,
                 "rel_ci": _number(part.rel_ci),
                 "provenance": table.provenance[table.position(part.spec)],
+                "flagged": part.spec in table.flagged,
             }
             for part in prediction.parts
         ]
@@ -101,7 +103,7 @@ def _print(architecture: str, table: LatencyTable, prediction: Prediction, break
                     f"{part.latency_ms:.4f}",
                     f"{part.latency_ms / prediction.latency_ms:.1%}",
                     _interval(part.rel_ci),
-                    table.provenance[table.position(part.spec)],
+                    _provenance(table, part.spec),
                 )
                 for part in prediction.parts
             ],
@@ -113,6 +115,11 @@ def _print(architecture: str, table: LatencyTable, prediction: Prediction, break
     click.echo(f"{architecture} at {table.image} on {table.target}")
     click.echo(_calibration(table))
     click.echo(f"{prediction.latency_ms:.4f} ms ({fps:.1f} FPS), {_interval(prediction.rel_ci, 'of its operators')}")
+
+
+def _provenance(table: LatencyTable, spec: OpSpec) -> str:
+    known = table.provenance[table.position(spec)]
+    return f"{known}, flagged" if spec in table.flagged else known
 
 
 def _calibration(table: LatencyTable) -> str:

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from latency_db.cli.building import build_and_tell, build_options, target_document
-from latency_db.cli.common import ProgressLine, json_option, make_builder, open_store, print_json
+from latency_db.cli.common import ProgressLine, json_option, make_builder, open_store, print_json, warn_of_flagged
 from latency_db.cli.profile_options import profile_options, profile_request
 from latency_db.errors import InputError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latency_db.keys import ImageSize
     from latency_db.profiling import ProfileResult
 
-_MEASURING = ("device", "rel_ci", "time_budget", "remeasure", "calibration_networks", "seed")
+_MEASURING = ("device", "rel_ci", "time_budget", "remeasure", "calibration_networks", "seed", "lock_clocks")
 _BUILDING = ("networks",)
 """Options of one of the two modes."""
 
@@ -52,6 +52,7 @@ def profile(ctx: click.Context, /, build_only: bool, networks: int, as_json: boo
         print_json(_document(campaign, result))
     else:
         _print(campaign, result)
+    warn_of_flagged(result.flagged, result.measured, "operators")
     for reason in result.failed.values():
         click.echo(f"Error: not measured: {reason}", err=True)
     if result.failed or result.measured == 0:
@@ -106,6 +107,9 @@ def _document(campaign: Campaign, result: ProfileResult) -> dict[str, object]:
         "visits": outcome.visits if outcome else 0,
         "elapsed_s": outcome.elapsed_s if outcome else 0.0,
         "stopped": outcome.reason if outcome else "nothing left to do",
+        "flags": dict(result.flags.by_flag) if result.flags else {},
+        "left_out": result.left_out,
+        "flagged": result.flagged,
         "calibration": None
         if calibration is None
         else {
@@ -129,6 +133,8 @@ def _print(campaign: Campaign, result: ProfileResult) -> None:
     click.echo(
         f"{outcome.visits} visits in {outcome.rounds} full rounds, {outcome.elapsed_s:.0f} s; stopped: {outcome.reason}"
     )
+    if result.flags is not None:
+        click.echo(f"flagged visits: {result.flags.line}; {result.left_out} left out of all estimates")
     if result.median_rel_ci is not None:
         click.echo(f"median 95% interval ±{result.median_rel_ci:.2%}; {result.wide} operators wider than asked for")
     if result.calibration is not None:

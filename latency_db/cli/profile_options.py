@@ -14,12 +14,14 @@ from latency_db.cli.common import (
     backend_settings,
     device_option,
     image_option,
+    lock_clocks_option,
     make_plan,
     space_options,
 )
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
+    from backends.gpu_clocks import Wanted
     from latency_db.request import ProfileRequest
 
 
@@ -30,6 +32,7 @@ def profile_options(device: Callable[[Command], Command] = device_option) -> Cal
         device,
         space_options,
         image_option("1024x2048"),
+        lock_clocks_option,
         click.option(
             "--rel-ci", type=float, default=0.01, show_default=True, help="Half-width of the 95% interval to reach."
         ),
@@ -75,6 +78,7 @@ def profile_request(
     remeasure: bool,
     calibration_networks: int,
     seed: int,
+    lock_clocks: Wanted | None,
 ) -> ProfileRequest:
     """The request that the options make.
 
@@ -99,4 +103,5 @@ def profile_request(
         remeasure=remeasure,
         calibration_networks=calibration_networks,
         seed=seed,
+        lock_clocks=lock_clocks,
     )

@@ -12,6 +12,7 @@ from latency_db.cli.common import (
     print_json,
     print_table,
     require_device,
+    warn_of_flagged,
 )
 from latency_db.keys import ImageSize
 
@@ -94,6 +95,8 @@ def query(
                     "latency_ms": row.latency_ms,
                     "rel_ci": row.rel_ci if row.rel_ci is not None and row.rel_ci != float("inf") else None,
                     "visits": row.visits,
+                    "left_out": row.left_out,
+                    "flagged": row.flagged,
                     "provenance": row.provenance,
                 }
                 for row in rows
@@ -111,11 +114,12 @@ def query(
                     row.spec.name,
                     f"{row.latency_ms:.4f}",
                     "-" if row.rel_ci is None or row.rel_ci == float("inf") else f"{row.rel_ci:.1%}",
-                    row.provenance,
+                    f"{row.provenance}, flagged" if row.flagged else row.provenance,
                 )
                 for row in rows
             ],
         )
+    warn_of_flagged(sum(row.flagged for row in rows), len(rows), "latencies")
     if not rows:
         click.echo("Nothing matches.", err=True)
         ctx.exit(1)

@@ -15,17 +15,20 @@ from latency_db.cli.common import (
     device_option,
     image_option,
     json_option,
+    lock_clocks_option,
     make_backend,
     make_plan,
     open_store,
     print_json,
     require_device,
     space_options,
+    warn_of_flagged,
 )
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
 
 if TYPE_CHECKING:
+    from backends.gpu_clocks import Wanted
     from latency_db.report import ReportData
     from latency_db.trial import Judged
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 @device_option
 @space_options
 @image_option("256x512")
+@lock_clocks_option
 @click.option("--networks", type=int, default=60, show_default=True, help="Random networks to judge by.")
 @click.option(
     "--architecture",
@@ -77,6 +81,7 @@ def validate(
     space_settings: tuple[str, ...],
     batch: int,
     image: ImageSize,
+    lock_clocks: Wanted | None,
     networks: int,
     named: tuple[str, ...],
     seed: int,
@@ -111,7 +116,8 @@ def validate(
     store = open_store(ctx)
     if stored:
         require_device(store, device)
-    campaign = Campaign(store, make_backend(backend_name, threads, settings), space, image, batch, device, line)
+    backend = make_backend(backend_name, threads, settings)
+    campaign = Campaign(store, backend, space, image, batch, device, line, lock_clocks)
     try:
         validation = run_validation(
             campaign,
@@ -127,6 +133,8 @@ def validate(
     finally:
         line.end()
     data = report_data(campaign, validation)
+    warn_of_flagged(data.flagged_networks, len(data.networks), "networks")
+    warn_of_flagged(data.flagged_operators, validation.operators, "operators")
     if as_json:
         print_json(report_json(data))
     else:
@@ -172,6 +180,7 @@ def _print(data: ReportData, report: Path | None) -> None:
     )
     for name, reason in data.dropped:
         click.echo(f"dropped: {name}: {reason}")
+    click.echo(f"flagged visits: {data.protocol['flagged visits']}; {data.left_out} left out of all estimates")
     click.echo(f"stopped: {data.protocol['stopped because']}, after {data.protocol['took']}")
     click.echo(f"verdict: {data.verdict.outcome.value}")
     for reason in data.verdict.reasons:

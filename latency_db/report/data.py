@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from latency_db.calibration import Calibration
@@ -34,6 +34,7 @@ class NetworkResult:
 
     Attributes:
         measured_rel_ci: half-width of the measurement's 95% confidence interval over its value.
+        flagged: fewer than two of its visits were clean, and it rests on all of them.
         breakdown: the prediction, operator by operator. What it lacks to ``predicted_ms`` are the terms of adjacent
             pairs.
     """
@@ -43,6 +44,7 @@ class NetworkResult:
     measured_ms: float
     measured_rel_ci: float
     breakdown: tuple[OperatorShare, ...] = ()
+    flagged: bool = False
 
     @property
     def error(self) -> float:
@@ -72,6 +74,9 @@ class ReportData:
         calibration: what turned operators timed alone into networks.
         dropped: (name, reason) of every network that could not be judged.
         protocol: how it was measured: rounds, samples, flags, why it stopped.
+        flags: how many visits of the run carry each flag.
+        left_out: visits that do not count, because they were throttled or contended.
+        flagged_operators: operators that rest on such visits for lack of others.
     """
 
     title: str
@@ -86,6 +91,14 @@ class ReportData:
     calibration: Calibration
     dropped: tuple[tuple[str, str], ...] = ()
     protocol: Mapping[str, str]
+    flags: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
+    flagged_operators: int = 0
+
+    @property
+    def flagged_networks(self) -> int:
+        """Networks that rest on such visits."""
+        return sum(network.flagged for network in self.networks)
 
     def worst(self, count: int = 5) -> tuple[NetworkResult, ...]:
         """The networks with the largest |predicted/measured − 1|, the worst first."""
@@ -115,6 +128,9 @@ def report_json(data: ReportData) -> dict[str, Any]:
         "calibration": _calibration_json(data.calibration),
         "results": [_result_json(network) for network in data.networks],
         "protocol": dict(data.protocol),
+        "flags": dict(data.flags),
+        "left_out": data.left_out,
+        "flagged": {"networks": data.flagged_networks, "operators": data.flagged_operators},
     }
     finite: dict[str, Any] = _finite(document)
     return finite

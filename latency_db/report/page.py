@@ -72,6 +72,9 @@ def _headline(data: ReportData) -> list[_Row]:
         _Row("MAPE", percent(figures.mape), _bound("at most", verdict.max_mape, percent=True), _mape_state(data)),
         _Row("Bias", signed(figures.bias), "mean of predicted/measured − 1"),
         _Row("Networks", str(figures.networks), f"{len(data.dropped)} dropped"),
+        _Row(
+            "Visits left out", str(data.left_out), "throttled or contended", "missed" if data.flagged_networks else ""
+        ),
     ]
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.counting import Visited
 from backends.errors import CompileError
 from backends.measure import Job, Outcome, Plan, Progress, measure
+from backends.observers import Observation
 from backends.protocol import Workload
 from backends.samples import Visit, estimate
-from tests.fakes import REFERENCE, FakeBackend, World
+from tests.fakes import REFERENCE, FakeBackend, FakeClock, FakeObserver, World
 
 
 class Recorder:
@@ -59,11 +61,14 @@ def run(
     *,
     seed: int = 0,
     enough: Callable[[int], bool] | None = None,
+    observers: Sequence[FakeObserver] = (),
     **plan: Any,
 ) -> tuple[Outcome, Recorder]:
     sink = Recorder()
+    backend = FakeBackend(world)
+    backend.watching = tuple(observers)
     settings: dict[str, Any] = {"rel_ci": 1e-9, "time_budget_s": 1e6, "min_rounds": 2, "max_rounds": 6, **plan}
-    outcome = measure(FakeBackend(world), jobs, Plan(**settings), sink, seed=seed, enough=enough, now=world.seconds)
+    outcome = measure(backend, jobs, Plan(**settings), sink, seed=seed, enough=enough, now=world.seconds)
     return outcome, sink
 
 
@@ -333,16 +338,16 @@ def test_no_garbage_is_collected_inside_a_visit() -> None:
 
 def test_earlier_visits_count() -> None:
     earlier = [2.0, 2.001, 1.999, 2.0, 2.0]
-    done = jobs_of("done", ratios=list(earlier), next_round=5)
+    done = jobs_of("done", visited=Visited.all_clean(earlier), next_round=5)
     fresh = jobs_of("fresh")
     outcome, sink = run(World(lambda name: 2.0), [*done, *fresh], rel_ci=0.05, min_rounds=5)
     assert sink.order == ["fresh"] * 5
     assert outcome.reason == "confident"
-    assert done[0].ratios == earlier
+    assert done[0].ratios == tuple(earlier)
 
 
 def test_a_job_goes_on_after_its_last_round() -> None:
-    job = jobs_of("a", ratios=[2.0, 2.0, 2.0], next_round=7)
+    job = jobs_of("a", visited=Visited.all_clean([2.0, 2.0, 2.0]), next_round=7)
     _, sink = run(World(lambda name: 2.0), job, rel_ci=0.05, min_rounds=5)
     assert [visit.round for _, visit in sink.visits] == [7, 8]
     assert len(job[0].ratios) == 5
@@ -385,6 +390,152 @@ def test_a_visit_whose_samples_disagree_is_flagged_noisy() -> None:
     world.before_run = lambda name: world.advance(2 * (next(turns) % 3)) if name == "wild" else None
     _, sink = run(world, jobs_of("wild", "calm"), max_rounds=3)
     assert {(key, "noisy" in visit.flags) for key, visit in sink.visits} == {("wild", True), ("calm", False)}
+
+
+# Observers
+
+
+def flagged(*rounds: int, flag: str = "contended") -> Callable[[int], Observation]:
+    """What an observer says, by the number of its visit."""
+    return lambda visit: Observation(values={"seen_ms": visit}, flags=(flag,) if visit in rounds else ())
+
+
+def test_observers_look_before_and_after_the_samples_of_every_visit_and_never_within_one() -> None:
+    world = World(lambda name: 2.0)
+    calls: list[str] = []
+    timing = {"now": False}
+    start, stop = FakeClock.start, FakeClock.stop
+    world.before_run = lambda name: calls.append(name)
+
+    class Watched(FakeObserver):
+        def begin(self) -> None:
+            assert not timing["now"]
+            super().begin()
+
+        def end(self) -> Observation:
+            assert not timing["now"]
+            return super().end()
+
+    class Backend(FakeBackend):
+        def __init__(self) -> None:
+            super().__init__(world)
+            self._clock.start = lambda: (timing.update(now=True), start(self._clock))[1]  # type: ignore[method-assign]
+            self._clock.stop = lambda: (timing.update(now=False), stop(self._clock))[1]  # type: ignore[method-assign]
+
+    backend = Backend()
+    observer = Watched(calls=calls)
+    backend.watching = (observer,)
+    measure(backend, jobs_of("a"), Plan(rel_ci=1e-9, min_rounds=3, max_rounds=3), Recorder(), now=world.seconds)
+    looks = [call for call in calls if call in ("begin", "end", "close")]
+    assert looks == ["begin", "end"] * 3 + ["close"]
+    for visit in "\n".join(calls).split("begin")[1:]:
+        inside, _, after = visit.partition("end")
+        assert inside.split().count("a") >= 4, "the samples are inside"
+        assert inside.split()[0] == REFERENCE, "the reference warms up after the look, not before it"
+        assert REFERENCE not in after.split()[:1]
+
+
+def test_what_is_seen_goes_with_the_visit() -> None:
+    _, sink = run(World(), jobs_of("a"), max_rounds=3, observers=[FakeObserver(flagged(1)), FakeObserver()])
+    assert [dict(visit.observed or {}) for _, visit in sink.visits] == [{"seen_ms": 0}, {"seen_ms": 1}, {"seen_ms": 2}]
+    assert [visit.flags for _, visit in sink.visits] == [(), ("contended",), ()]
+
+
+def test_where_nobody_looks_nothing_was_seen() -> None:
+    _, sink = run(World(), jobs_of("a"), max_rounds=2)
+    assert [visit.observed for _, visit in sink.visits] == [None, None]
+
+
+@pytest.mark.parametrize("flag", ["throttled", "contended"])
+def test_a_flagged_visit_is_left_out_of_the_estimate(flag: str) -> None:
+    world = World(lambda name: 2.0)
+    looks = iter(range(10**9))
+
+    class Slow(FakeObserver):
+        def begin(self) -> None:
+            super().begin()
+            world.cost_ms = lambda name: 2.0
+            if next(looks) in (1, 3):
+                world.before_run = lambda name: world.advance(5.0 if name == "a" else 0.0)
+            else:
+                world.before_run = lambda name: None
+
+    jobs = jobs_of("a")
+    _, sink = run(world, jobs, max_rounds=6, min_rounds=6, observers=[Slow(flagged(1, 3, flag=flag))])
+    assert len(sink.visits) == 6 and len(jobs[0].ratios) == 4
+    found = jobs[0].estimate()
+    assert found.value == pytest.approx(2.0) and (found.visits, found.left_out, found.flagged) == (4, 2, False)
+
+
+def test_only_clean_visits_bring_a_job_to_its_end() -> None:
+    jobs = jobs_of("a")
+    outcome, sink = run(
+        World(lambda name: 2.0),
+        jobs,
+        rel_ci=0.5,
+        min_rounds=3,
+        max_rounds=50,
+        observers=[FakeObserver(flagged(0, 2, 3))],
+    )
+    assert len(sink.visits) == 6, "three clean ones beside three that are not"
+    assert outcome.reason == "confident"
+
+
+def test_without_clean_visits_a_job_is_visited_until_time_is_up() -> None:
+    jobs = jobs_of("a", "b")
+    outcome, sink = run(
+        World(lambda name: 2.0),
+        jobs,
+        rel_ci=0.5,
+        min_rounds=2,
+        max_rounds=1000,
+        time_budget_s=2.0,
+        observers=[FakeObserver(flagged(*range(10**4)))],
+    )
+    assert outcome.reason == "time" and set(outcome.wide) == {"a", "b"}
+    assert len(sink.visits) > 20
+    found = jobs[0].estimate()
+    assert found.flagged and found.left_out == 0 and found.visits == len(jobs[0].visited)
+    assert found.value == pytest.approx(2.0)
+
+
+def test_the_most_rounds_are_for_all_visits() -> None:
+    jobs = jobs_of("a", visited=Visited([2.0, 2.1, 2.0], [True, True, False]), next_round=3)
+    outcome, _ = run(World(), jobs, max_rounds=4, observers=[FakeObserver(flagged(*range(100)))])
+    assert outcome.reason == "rounds" and len(jobs[0].visited) == 4
+    assert len(jobs[0].ratios) == 2
+
+
+def test_disturbed_and_noisy_visits_go_on_counting() -> None:
+    turns = iter(range(10**9))
+    world = World(lambda name: 2.0)
+    world.before_run = lambda name: world.advance(2 * (next(turns) % 3)) if name == "a" else None
+    jobs = jobs_of("a")
+    _, sink = run(world, jobs, min_rounds=4, max_rounds=4, observers=[FakeObserver()])
+    assert all("noisy" in visit.flags for _, visit in sink.visits)
+    assert len(jobs[0].ratios) == 4
+
+
+def test_observers_are_closed_where_the_loop_is_interrupted() -> None:
+    world = World()
+    observer = FakeObserver()
+
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    world.before_run = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(world, jobs_of("a"), observers=[observer])
+    assert observer.calls[-1] == "close"
+
+
+def test_observers_are_not_opened_where_there_is_nothing_to_time() -> None:
+    backend = FakeBackend(World(broken={REFERENCE: "broken runtime"}))
+    opened: list[FakeObserver] = []
+    backend.observers = lambda: tuple(opened.append(FakeObserver()) or opened)  # type: ignore[method-assign, func-returns-value]
+    with pytest.raises(CompileError):
+        measure(backend, jobs_of("a"), Plan(), Recorder())
+    assert opened == [], "nobody would close them"
 
 
 # Progress

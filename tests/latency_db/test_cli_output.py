@@ -152,6 +152,7 @@ def test_doctor(database: Path) -> None:
     found = document(database, "doctor", "--seconds", "0.3")
     assert found["backends"]["ort"]["available"] is True
     assert found["noise"]["clock"] == "perf_counter"
+    assert set(found["observers"]) == {"cpu"} and "run-queue wait" in found["observers"]["cpu"]
     assert 0 < found["noise"]["undisturbed_ms"] <= found["noise"]["median_ms"] <= found["noise"]["p95_ms"]
     assert found["database"]["schema"] is None and not database.exists()
 

@@ -141,7 +141,7 @@ def test_every_row_of_the_published_table_comes_in(published: Path, store: Store
     assert (run.kind, run.status, run.series) == ("import", "completed", 1)
     stored = {one.spec: (one.latency_ms, one.flags) for one in store.raw_measurements(target.id)}
     assert stored == {spec: (row.latency_ms, row.reading.flags) for row in rows for spec in row.reading.specs}
-    assert store.flag_counts(run.id)["concatenation not covered"] == 4
+    assert store.flag_counts(run.id).by_flag["concatenation not covered"] == 4
 
 
 @pytest.mark.parametrize("branches", [1, 2, 3])

@@ -121,6 +121,10 @@ def test_a_frozen_database_is_refused_then_upgraded_then_used(dump: Path, tmp_pa
         raw = [item.visit for item in store.raw_measurements(target.id) if item.visit is not None]
         assert raw[0].elapsed_ms == (2.0, 2.02, 2.04)
         assert raw[0].flags == ("throttled",)
+        # What somebody wrote there before there were observers keeps no visit from counting.
+        assert {(one.observed, one.clean) for one in raw} == {(None, True)}
+        (latency,) = store.query()
+        assert (latency.visits, latency.left_out, latency.flagged) == (3, 0, False)
         (network_id,) = store.network_visits(target.id)
         network = store.networks([network_id])[network_id]
         assert network.space == "fasterseg"

@@ -35,7 +35,11 @@ PROMISED = {
     "noise_ceiling",
     "target",
 }
-ADDED = {"verdict", "reliability_measured", "reliability_predicted", "calibration", "results", "protocol"}
+ADDED = {"verdict", "reliability_measured", "reliability_predicted", "calibration", "results", "protocol"} | {
+    "flags",
+    "left_out",
+    "flagged",
+}
 
 
 def network(name: str, predicted_ms: float, measured_ms: float) -> NetworkResult:
@@ -123,6 +127,24 @@ def test_json_has_the_promised_keys_and_no_others() -> None:
     assert len(document["results"]) == 60
     assert document["results"][0]["breakdown"][0]["name"].startswith("stem")
     assert document["calibration"]["terms"][0] == {"term": "global", "value": 0.912}
+
+
+def test_what_does_not_count_is_counted() -> None:
+    first, *others = report().networks
+    data = replace(
+        report(),
+        networks=(replace(first, flagged=True, predicted_ms=2 * first.predicted_ms), *others),
+        flags={"contended": 7, "noisy": 2},
+        left_out=5,
+        flagged_operators=3,
+    )
+    document = report_json(data)
+    assert document["flags"] == {"contended": 7, "noisy": 2} and document["left_out"] == 5
+    assert document["flagged"] == {"networks": 1, "operators": 3}
+    assert [one["flagged"] for one in document["results"]].count(True) == 1
+    page = page_of(data)
+    assert "Visits left out" in page and page.count("too few clean visits") == 1
+    assert "too few clean visits" not in page_of(report())
 
 
 def test_json_never_says_nan() -> None:

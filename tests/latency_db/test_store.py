@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backends.counting import Counted, Visited
 from backends.protocol import Target
 from backends.samples import Visit, estimate
 from latency_db.calibration import Term
@@ -224,13 +225,75 @@ def test_a_run_ends_as_its_block_does(filled: Filled, error: type[BaseException]
 def test_only_measured_ratios_count_in_units_of_the_reference() -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     measured = SpecSeries(
-        series=1, rounds=(0,), ratios=(2.0,), latencies_ms=(3.0,), provenance="measured", created_at=moment
+        series=1,
+        rounds=(0,),
+        all_ratios=(2.0,),
+        all_latencies_ms=(3.0,),
+        clean=(True,),
+        provenance="measured",
+        created_at=moment,
     )
-    assert measured.values(1.5) == ((2.0,), 1.5)
-    assert measured.values(None) == ((3.0,), 1.0)
+    ratios, latencies_ms = Counted(values=(2.0,)), Counted(values=(3.0,))
+    assert measured.values(1.5) == (ratios, 1.5)
+    assert measured.values(None) == (latencies_ms, 1.0)
     # A value without samples, and another target's ratios, which know nothing of this one's reference.
-    assert replace(measured, ratios=()).values(1.5) == ((3.0,), 1.0)
-    assert replace(measured, provenance="imported").values(1.5) == ((3.0,), 1.0)
+    assert replace(measured, all_ratios=()).values(1.5) == (latencies_ms, 1.0)
+    assert replace(measured, all_ratios=()).visited == Visited()
+    assert replace(measured, provenance="imported").values(1.5) == (latencies_ms, 1.0)
+
+
+def observed(round: int, scale: float, *flags: str) -> Visit:
+    """A visit that somebody looked at."""
+    seen = {"run_queue_wait_ms": 1.5, "gpu_clock_reasons": ("gpu_idle",), "governor": "performance", "gpu_power_w": 9}
+    return replace(visit(round, scale), flags=flags, observed=seen)
+
+
+def test_what_was_seen_of_a_visit_is_stored_with_it(filled: Filled) -> None:
+    store, target_id = filled.store, filled.target_id
+    run = store.start_run(target_id, "profile", series=9, plan={}, environment={})
+    found = observed(0, 1.0, "noisy", "throttled")
+    store.add_visits(run, [(filled.ids[SPEC], found)])
+    stored = [row.visit for row in store.raw_measurements(target_id) if row.series == 9]
+    assert stored == [found]
+    assert stored[0] is not None and stored[0].clean is False
+    assert all(row.visit.observed is None for row in store.raw_measurements(target_id) if row.visit and row.series < 9)
+
+
+def test_flagged_visits_are_left_out_of_every_estimate(filled: Filled) -> None:
+    store, target_id = filled.store, filled.target_id
+    run = store.start_run(target_id, "profile", series=9, plan={}, environment={})
+    flags: list[tuple[str, ...]] = [(), ("contended",), ("noisy",), ("throttled",)]
+    visits = [observed(number, 2.0 + 4 * (number % 2), *one) for number, one in enumerate(flags)]
+    store.add_visits(run, [(filled.ids[SPEC], one) for one in visits])
+    series = store.visit_ratios(target_id)[SPEC]
+    assert series.rounds == (0, 1, 2, 3)
+    assert series.ratios == (visit(0).ratio,) * 2
+    assert series.visited.clean == [True, False, True, False]
+    assert store.one(target_id, SPEC) == series
+    (row,) = [row for row in store.query() if row.spec == SPEC]
+    assert (row.visits, row.left_out, row.flagged) == (2, 2, False)
+    counts = store.flag_counts(run)
+    assert counts.by_flag == {"contended": 1, "noisy": 1, "throttled": 1} and counts.unclean == 2
+    assert counts.line == "contended: 1, noisy: 1, throttled: 1; 2 throttled or contended"
+
+
+def test_with_fewer_than_two_clean_visits_all_count_and_that_is_said(filled: Filled) -> None:
+    store, target_id = filled.store, filled.target_id
+    run = store.start_run(target_id, "profile", series=9, plan={}, environment={})
+    visits = [observed(0, 1.0), observed(1, 5.0, "contended"), observed(2, 5.0, "contended")]
+    store.add_visits(run, [(filled.ids[SPEC], one) for one in visits])
+    (row,) = [row for row in store.query() if row.spec == SPEC]
+    assert (row.visits, row.left_out, row.flagged) == (3, 0, True)
+    assert [other.flagged for other in store.query() if other.spec != SPEC].count(True) == 0
+
+
+def test_flagged_visits_to_networks_are_left_out_too(filled: Filled) -> None:
+    store, target_id = filled.store, filled.target_id
+    network = store.ensure_network("fasterseg", {"scales": [8]}, {"cells": [1]}, SPEC.image)
+    run = store.start_run(target_id, "validate", series=9, plan={}, environment={})
+    visits = [observed(0, 2.0), observed(1, 5.0, "throttled"), observed(2, 2.0)]
+    store.add_visits(run, [(network, one) for one in visits], network=True)
+    assert store.network_visits(target_id)[network].ratios == (visit(0).ratio,) * 2
 
 
 def test_a_run_that_is_not_there(store: Store) -> None:

@@ -36,6 +36,14 @@ FORMATS = [
 ]
 
 
+SEEN = {
+    "run_queue_wait_ms": 0.1 + 0.2,
+    "cgroup_throttled_periods": 3,
+    "governor": 'a "name", of χ',
+    "gpu_clock_reasons": ("gpu_idle", "hw_slowdown"),
+}
+
+
 def target(threads: int) -> Target:
     return Target(
         device="cpu-test",
@@ -58,7 +66,8 @@ def visit(round: int, rng: random.Random) -> Visit:
         reference_ms=tuple(rng.lognormvariate(0, 1) / 7 for _ in range(4)),
         repeats=3,
         warmup=2,
-        flags=("disturbed", "noisy") if round == 1 else (),
+        flags=("disturbed", "throttled") if round == 1 else (),
+        observed=SEEN if round > 0 else None,
     )
 
 
@@ -121,8 +130,12 @@ def test_out_and_back_in_is_exact(filled: Store, tmp_path: Path, file_format: st
         for before, after in zip(filled.targets(), other.targets(), strict=True):
             assert after.target == before.target
             assert after.reference_ms == before.reference_ms
-        latencies = [[(row.spec, row.latency_ms, row.rel_ci) for row in store.query()] for store in (filled, other)]
+        latencies = [
+            [(row.spec, row.latency_ms, row.rel_ci, row.visits, row.left_out) for row in store.query()]
+            for store in (filled, other)
+        ]
         assert latencies[0] == latencies[1]
+        assert {row[-1] for row in latencies[1]} == {0, 1}, "what does not count there does not count here"
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -205,6 +218,10 @@ DAMAGE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (lambda row: row.update(elapsed_ms=[], latency_ms=-1.0), "neither samples"),
     (lambda row: row.update(elapsed_ms=[], latency_ms=float("nan")), "."),
     (put("run_reference_ms", "fast"), "."),
+    (put("observed", [1]), "observed is not an object"),
+    (put("observed", {"a_ms": float("inf")}), "not a finite number"),
+    (put("observed", {"a": ["b", 1]}), "not text"),
+    (put("observed", {"a": None}), "no observer"),
 ]
 
 
@@ -225,9 +242,25 @@ def test_one_damaged_row_and_nothing_is_imported(
 
 def test_a_version_of_the_future_is_refused(filled: Store, tmp_path: Path) -> None:
     path = exported(filled, tmp_path / "some.json", "json")
-    path.write_text(path.read_text(encoding="utf-8").replace('"version": 1', '"version": 2', 1), encoding="utf-8")
-    with pytest.raises(ImportFormatError, match="version 2"):
+    path.write_text(path.read_text(encoding="utf-8").replace('"version": 2', '"version": 3', 1), encoding="utf-8")
+    with pytest.raises(ImportFormatError, match=r"version 3; this release reads 1 and 2"):
         transfer.load(filled, path, "json")
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_file_of_before_there_were_observers_is_read(filled: Store, tmp_path: Path, file_format: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "VERSION", 1)
+        patch.setattr(transfer, "COLUMNS", tuple(name for name in transfer.COLUMNS if name != "observed"))
+        rows = [row for one in filled.targets() for row in transfer.rows(filled, one)]
+        for row in rows:
+            del row["observed"]
+        patch.setattr(transfer, "_text_cells", lambda row: row | {n: json.dumps(row[n]) for n in transfer._OBJECTS})
+        path = tmp_path / f"old.{file_format}"
+        transfer.write(path, file_format, rows)
+    with Store.open(str(tmp_path / "to.db")) as other:
+        assert transfer.load(other, path, file_format).added == 30
+        assert all(row.left_out == 0 and not row.flagged for row in other.query()), "all of them count"
 
 
 def test_the_csv_is_one_that_others_can_read(filled: Store, tmp_path: Path) -> None:

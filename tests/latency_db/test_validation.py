@@ -12,16 +12,19 @@ import pytest
 
 from backends import measure as loop
 from backends.measure import Plan
+from backends.observers import Observation
 from latency_db import campaign as campaigns
 from latency_db.calibration import Calibration
 from latency_db.campaign import Campaign
 from latency_db.errors import InputError, PredictionError
 from latency_db.keys import ImageSize
 from latency_db.profiling import profile
+from latency_db.report import report_json
 from latency_db.store import Store
 from latency_db.validation import Validation, validate
+from latency_db.validation_report import report_data
 from searcher.space import FasterSegSpace
-from tests.fakes import FakeBackend, World, named_cost
+from tests.fakes import FakeBackend, FakeObserver, World, named_cost
 
 IMAGE = ImageSize(64, 64)
 PLAN = Plan(rel_ci=0.01, time_budget_s=1e6, min_rounds=4, max_rounds=10)
@@ -135,6 +138,51 @@ def test_the_verdict_is_the_exit_code(
     result = validate(campaign, plan, networks=12, calibration_networks=8, **bounds)
     assert result.verdict.exit_code == code, result.verdict
     assert bool(result.verdict.reasons) == (code != 0)
+
+
+def some_contended(share: int) -> Callable[[int], Observation]:
+    """Says that one visit in so many was contended."""
+    return lambda visit: Observation(values={"seen": visit}, flags=("contended",) if visit % share == 0 else ())
+
+
+def watched(campaign: Campaign, says: Callable[[int], Observation]) -> Campaign:
+    assert isinstance(campaign.backend, FakeBackend)
+    campaign.backend.watching = (FakeObserver(says),)
+    return campaign
+
+
+def test_contended_visits_are_left_out_and_counted(make: Make) -> None:
+    campaign = watched(make(), some_contended(5))
+    world = campaign.backend.world  # type: ignore[attr-defined]
+    observer = campaign.backend.watching[0]  # type: ignore[attr-defined]
+    # What is contended takes twice as long: an estimate that counted it would be far off.
+    world.before_run = lambda name: (
+        world.advance(world.undisturbed(name)) if observer.visits % 5 == 0 and name.startswith("network-") else None
+    )
+    result = validate(campaign, PLAN, networks=8, calibration_networks=6)
+    assert result.agreement.mape < 0.01
+    contended = result.flags.by_flag["contended"]
+    assert contended == pytest.approx(result.outcome.visits / 5, abs=1)
+    assert result.outcome.reason == "confident"
+    assert result.left_out == result.flags.unclean == contended
+    assert (result.flagged_networks, result.flagged_operators) == ((), 0)
+    document = report_json(report_data(campaign, result))
+    assert (document["flags"], document["left_out"]) == (dict(result.flags.by_flag), result.left_out)
+    assert document["flagged"] == {"networks": 0, "operators": 0}
+    assert f"contended: {contended}" in document["protocol"]["flagged visits"]
+    assert document["protocol"]["fewer than two clean visits"].startswith("none")
+
+
+def test_where_no_visit_is_clean_it_goes_on_to_the_end_and_says_so(make: Make) -> None:
+    plan = Plan(rel_ci=0.5, time_budget_s=1e6, min_rounds=4, max_rounds=9)
+    campaign = watched(make(), some_contended(1))
+    result = validate(campaign, plan, networks=6, calibration_networks=4, min_pearson=0.5)
+    assert result.outcome.reason == "rounds" and result.outcome.rounds == 9
+    assert len(result.flagged_networks) == 6 and result.flagged_operators == result.operators > 0
+    assert result.left_out == 0 and result.flags.unclean == result.outcome.visits
+    document = report_json(report_data(campaign, result))
+    assert document["flagged"] == {"networks": 6, "operators": result.operators}
+    assert document["protocol"]["fewer than two clean visits"].startswith("6 of 6 networks and")
 
 
 def test_it_stops_as_soon_as_the_bound_can_be_judged(make: Make) -> None:

@@ -15,12 +15,14 @@ from latency_db.cli.common import (
     open_store,
     print_json,
     require_device,
+    warn_of_flagged,
 )
 from latency_db.keys import ImageSize
 from trainer.cli.subject import subject_argument
 from trainer.cli.timing import outcome_json, outcome_line, target_json, target_line, timing_options
 
 if TYPE_CHECKING:
+    from backends.samples import Estimate
     from trainer.bench import Bench
     from trainer.subject import Subject
 
@@ -101,6 +103,7 @@ def bench(
         found = run_bench(store, backend, subject, image, timing, device=device, report=line)
     finally:
         line.end()
+    warn_of_flagged(int(found.measured.flagged), 1, "networks")
     if as_json:
         print_json(_document(subject, image, batch, found))
     else:
@@ -123,6 +126,8 @@ def _document(subject: Subject, image: ImageSize, batch: int, found: Bench) -> d
         "measured_ms": found.measured.value,
         "measured_rel_ci": _finite(found.measured.rel_ci),
         "measured_visits": found.measured.visits,
+        "measured_left_out": found.measured.left_out,
+        "measured_flagged": found.measured.flagged,
         "fps": 1e3 * batch / found.measured.value,
         "predicted_ms": predicted.latency_ms if predicted else None,
         "predicted_rel_ci": _finite(predicted.rel_ci) if predicted else None,
@@ -146,13 +151,19 @@ def _interval(rel_ci: float) -> str:
     return f"±{rel_ci:.1%}" if math.isfinite(rel_ci) else "±?"
 
 
+def _left_out(measured: Estimate) -> str:
+    if measured.flagged:
+        return ", throttled or contended for lack of others"
+    return f" ({measured.left_out} more were throttled or contended)" if measured.left_out else ""
+
+
 def _print(subject: Subject, image: ImageSize, batch: int, found: Bench) -> None:
     measured, predicted, calibration = found.measured, found.predicted, found.calibration
     images = f", batch {batch}" if batch > 1 else ""
     click.echo(f"{subject.name} at {image}{images} on {target_line(found.target)}")
     click.echo(
         f"measured:  {measured.value:.4f} ms {_interval(measured.rel_ci)}, {1e3 * batch / measured.value:.2f} FPS, "
-        f"from {measured.visits} visits"
+        f"from {measured.visits} visits{_left_out(measured)}"
     )
     error = _error(found)
     if predicted is None or calibration is None or error is None:

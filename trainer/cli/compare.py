@@ -16,6 +16,7 @@ from latency_db.cli.common import (
     open_store,
     print_json,
     print_table,
+    warn_of_flagged,
 )
 from latency_db.errors import InputError
 from latency_db.keys import ImageSize
@@ -113,6 +114,8 @@ def compare(
         )
     finally:
         line.end()
+    latencies = [row.latency for row in comparison.rows if row.latency is not None]
+    warn_of_flagged(sum(latency.flagged for latency in latencies), len(latencies), "networks")
     document = comparison_json(comparison)
     if as_json:
         print_json(document)
@@ -155,7 +158,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.cost.parameters / 1e6:.3f}",
         f"{row.cost.macs / 1e9:.2f}",
         "x".join(map(str, row.cost.output_shape[2:])),
-        f"{latency.value:.3f}" if latency else "-",
+        f"{latency.value:.3f}{' flagged' if latency.flagged else ''}" if latency else "-",
         f"{latency.rel_ci:.1%}" if latency and latency.visits > 1 else "-",
         f"{fps:.2f}" if fps else "-",
         f"{relative:.2f}" if relative else "-",
