@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import RuntimeMissingError
-from backends.runtimes import Runtime, both
+from backends.runtimes import Runtime, together
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENVINO = "pip install 'latency-db[openvino]'"
@@ -112,11 +112,11 @@ def test_what_a_runtime_is_to_do_without_it_does_not_find(folder: Path) -> None:
 def test_a_runtime_that_needs_another_says_what_that_lacks(folder: Path) -> None:
     write(folder, SOME.module, WHOLE.format(version="1.20"))
     other = Runtime(module="other_runtime", has="Engine", oldest=(1, 0), before=2, install="pip install other")
-    found = both(SOME, other)
+    found = together(SOME, other)
     assert (found.available, found.runtime, found.reason) == (False, "some_runtime", "other_runtime is not installed")
     assert found.install == "pip install other"
-    assert both(other, SOME).reason == "other_runtime is not installed"
-    assert both(SOME, SOME).available
+    assert together(other, SOME).reason == "other_runtime is not installed"
+    assert together(SOME).available and together(SOME, SOME).available
 
 
 @pytest.mark.parametrize(
