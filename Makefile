@@ -98,6 +98,8 @@ bench: $(STAMP)
 	cp runs/accuracy/seed-1/validation.png docs/images/validation.png
 	$(BIN)/python benchmarks/ablation.py --db runs/accuracy.db --output docs/results/ablation.json
 	$(BIN)/python benchmarks/accuracy.py --db runs/profile.db --stored --output docs/results/accuracy_stored.json
+	$(BIN)/python benchmarks/every_backend.py --output docs/results/backends.json
+	$(BIN)/python benchmarks/two_targets.py --db runs/two_targets.db --pictures docs/images --output docs/results/two_targets.json
 	$(BIN)/latency-db --db runs/profile.db profile --image-size 256x512 --time-budget 14.8m --remeasure
 	$(BIN)/python benchmarks/spread.py --db runs/profile.db --output docs/results/spread.json
 	$(BIN)/python benchmarks/repeatability.py --db runs/profile.db --output docs/results/repeatability.json

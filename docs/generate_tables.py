@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import backend_tables
 import search_tables
 import training_tables
 
@@ -28,6 +29,7 @@ PAGES = tuple(
         "search.md",
         "results.md",
         "zoo.md",
+        "backends.md",
     )
 )
 RESULTS = DOCS / "results"
@@ -45,6 +47,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+GPU = "gpu/"
+"""The folder of results of `make gpu-check`."""
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 
 
@@ -282,6 +286,26 @@ def predicted() -> str:
     return training_tables.predicted(document, table) + source(document, "predicted_latency.py")
 
 
+def every_backend(folder: str = "") -> str:
+    """Table 1 and the student on every backend."""
+    return backend_tables.every_backend(load(f"{folder}backends"), table)
+
+
+def two_targets(folder: str = "") -> str:
+    """Two targets of one machine."""
+    return backend_tables.two_targets(load(f"{folder}two_targets"), table)
+
+
+def gpu_backends() -> str:
+    """The same on a GPU."""
+    return every_backend(GPU)
+
+
+def gpu_targets() -> str:
+    """The same on a GPU."""
+    return two_targets(GPU)
+
+
 def zoo_sizes() -> str:
     """Sizes of the zoo."""
     return training_tables.zoo_sizes(table)
@@ -311,6 +335,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "camvid": camvid,
     "compare": compare,
     "predicted": predicted,
+    "backends": every_backend,
+    "two_targets": two_targets,
+    "gpu_backends": gpu_backends,
+    "gpu_targets": gpu_targets,
 }
 
 
@@ -323,6 +351,8 @@ def shown(name: str) -> str:
     try:
         return TABLES[name]()
     except FileNotFoundError:
+        if name.startswith("gpu_"):
+            return "*Not measured yet: `make gpu-check` does, on a machine with an NVIDIA GPU.*"
         how = "make bench-camvid CAMVID=DIR" if name in ON_CAMVID else "make bench"
         return f"*Not measured yet: `{how}` does.*"
 

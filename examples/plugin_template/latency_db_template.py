@@ -1,5 +1,7 @@
 """A backend for latency-db in thirty lines: onnx's own reference implementation, in plain numpy."""
 
+from typing import ClassVar
+
 from backends.protocol import Setting
 from backends.runtimes import Runtime, onnx
 from backends.simple import KeptWorkload, Run, SimpleBackend
@@ -13,7 +15,7 @@ class TemplateBackend(SimpleBackend):
     name = "onnx-reference"  # What --backend takes; the same as in setup.cfg.
     runtime = Runtime(module="onnx", has="ModelProto", oldest=(1, 17), before=2, install=INSTALL)
     needs = (onnx(INSTALL),)  # For `workload.onnx`: here it is the runtime itself.
-    settings_schema = {"optimized": Setting(default=True, help="quicker ways to compute some operators")}
+    settings_schema: ClassVar = {"optimized": Setting(default=True, help="quicker ways to compute some operators")}
 
     def load(self, workload: KeptWorkload) -> Run:
         """Called for every visit, outside the clock; what it returns is all that is in the clock."""

@@ -34,15 +34,19 @@ BACKENDS = {
     "rude": (None, "pip install stub-plugins"),
 }
 """By backend, the module that its reason names, and the command."""
-RUNTIMES = ("onnxruntime", "openvino", "torch", "tensorrt", "tensorrt_rtx", "stub_runtime")
-HAS = "".join(f"class {name}: ...\n" for name in ("InferenceSession", "Core", "nn", "Builder", "OnnxParser", "Engine"))
+NEED_MORE = ("ort", "openvino", "trt")
+"""Backends that need the ONNX library, and torch, beside their runtime."""
+RUNTIMES = ("onnxruntime", "openvino", "torch", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "stub_runtime")
+HAS = "".join(
+    f"class {name}: ...\n"
+    # The last is what scipy looks for in any torch that it finds loaded.
+    for name in ("InferenceSession", "Core", "nn", "Builder", "OnnxParser", "Engine", "Tensor")
+)
 WAYS = {
     "absent": (None, "is not installed"),
     "of another version": (f"{HAS}__version__ = '0.1.0'\n", "0.1.0 is not"),
     "with an ImportError": ("raise ImportError('libsome.so.1: cannot open\\nat length')", "libsome.so.1: cannot open"),
     "with an OSError": ("raise OSError('libsome.so.1: file too short')", "libsome.so.1: file too short"),
-    "with another error": ("raise AttributeError('_ARRAY_API not found')", "_ARRAY_API not found"),
-    "installed in part": ("", "only in part"),
 }
 """By the way a runtime is missing, what its module says, and words of the reason."""
 
@@ -97,19 +101,21 @@ Found = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...], str | None], Found]:
-    """All that the commands say where some modules are not what they should be; asked once."""
-    known: dict[tuple[tuple[str, ...], str | None], Found] = {}
+def commands(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[tuple[str, ...], str | None, tuple[str, ...]], Found]:
+    """All that the commands say of backends where some modules are not what they should be; asked once."""
+    known: dict[tuple[object, ...], Found] = {}
 
-    def ask(modules: tuple[str, ...], text: str | None) -> Found:
+    def ask(modules: tuple[str, ...], text: str | None, backends: tuple[str, ...]) -> Found:
         if (modules, text) not in known:
-            known[modules, text] = _ask(tmp_path_factory.mktemp("modules"), modules, text)
+            known[modules, text] = _ask(tmp_path_factory.mktemp("modules"), modules, text, backends)
         return known[modules, text]
 
     return ask
 
 
-def _ask(folder: Path, modules: tuple[str, ...], text: str | None) -> Found:
+def _ask(folder: Path, modules: tuple[str, ...], text: str | None, backends: tuple[str, ...]) -> Found:
     for module in modules if text is not None else ():
         (folder / module).mkdir()
         (folder / module / "__init__.py").write_text(text or "")
@@ -121,7 +127,7 @@ def _ask(folder: Path, modules: tuple[str, ...], text: str | None) -> Found:
     )
     (folder / "stub_plugins.py").write_text(PLUGINS)
     (folder / "broken_plugin.py").write_text("raise OSError('libplugin.so: file too short')")
-    asked = json.dumps([modules if text is None else [], list(BACKENDS), str(folder / "some.db")])
+    asked = json.dumps([modules if text is None else [], backends, str(folder / "some.db")])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, asked], cwd=folder, env=env, capture_output=True, text=True, timeout=120
@@ -156,21 +162,26 @@ def test_a_missing_runtime(commands: Callable[..., Found], way: str, backend: st
     module, command = BACKENDS[backend]
     if module is None:
         words = {"broken": "libplugin.so: file too short", "rude": "it fell over"}[backend]
-    found = commands(RUNTIMES, text)
+    found = commands(RUNTIMES, text, tuple(BACKENDS))
     check(found, backend, words, command)
     if module is not None:
         assert module in found[f"profile {backend}"]["err"]
 
 
-@pytest.mark.parametrize("backend", ["ort", "openvino", "trt"])
+@pytest.mark.parametrize("backend", NEED_MORE)
 @pytest.mark.parametrize("module", ["onnx", "torch"])
 def test_what_a_runtime_needs_beside_itself(commands: Callable[..., Found], backend: str, module: str) -> None:
     runtime, command = BACKENDS[backend]
     if runtime is None or importlib.util.find_spec(runtime) is None:
         pytest.skip(f"{runtime} is not installed")
     text, words = WAYS["with an OSError"]
-    check(commands((module,), text), backend, words, command if module == "onnx" else "pip install torch")
-    check(commands((module,), None), backend, f"{module} is not installed", "pip install ")
+    found = commands((module,), text, NEED_MORE)
+    check(
+        found,
+        backend,
+        f"{module} cannot be imported: OSError: {words}",
+        command if module == "onnx" else "pip install torch",
+    )
 
 
 def test_every_built_in_backend_is_looked_at() -> None:

@@ -120,7 +120,7 @@ def test_an_interval_that_is_not_known_is_none(unknown: float | None) -> None:
 
 
 def test_nothing_in_common_says_what_each_has() -> None:
-    with pytest.raises(NotFoundError, match="1 at 64x128 against 1 at 128x256.*latency-db profile"):
+    with pytest.raises(NotFoundError, match=r"1 at 64x128 against 1 at 128x256.*latency-db profile"):
         compare([row(spec(), 1.0)], [row(spec(image=ImageSize(128, 256)), 1.0)])
     with pytest.raises(NotFoundError, match="against none at all"):
         compare([row(spec(), 1.0)], [])
