@@ -33,7 +33,8 @@ KNOWN = (
     Way(name="OpenVINO", backend="openvino", on=CPU),
     Way(name="PyTorch, eager", backend="torch", on=CPU),
     Way(name="PyTorch, compiled", backend="torch", on=CPU, settings={"mode": "compile"}),
-    Way(name="TensorRT-RTX", backend="trt", on=GPU, settings={"cuda_graph": True}),
+    Way(name="TensorRT-RTX", backend="trt", on=GPU),
+    Way(name="TensorRT-RTX, CUDA graph", backend="trt", on=GPU, settings={"cuda_graph": True}),
     Way(name="TensorRT-RTX, fp16", backend="trt", on=GPU, settings={"cuda_graph": True, "precision": "fp16"}),
     Way(name="TensorRT", backend="trt", on=GPU, settings={"flavour": "tensorrt", "cuda_graph": True}),
     Way(

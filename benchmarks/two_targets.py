@@ -12,6 +12,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,9 @@ class Steps:
     def profile(self, measured: Measured, budget: str) -> dict[str, Any]:
         """Every operator."""
         return self._once(
-            f"{measured.name}-profile", ["profile", *measured.options, *self.what, "--time-budget", budget]
+            f"{measured.name}-profile",
+            ["profile", *measured.options, *self.what, "--time-budget", budget],
+            lambda document: document["measured"] + len(document["failed"]) == document["specs"],
         )
 
     def validate(self, measured: Measured, seed: int, networks: int, budget: str) -> dict[str, Any]:
@@ -89,7 +93,9 @@ class Steps:
         report = self.report(measured, seed)
         words = ["--networks", str(networks), "--seed", str(seed), "--time-budget", budget, "--report", str(report)]
         return self._once(
-            f"{measured.name}-validate-{seed}", ["validate", *measured.options, *self.what, *words], made=report
+            f"{measured.name}-validate-{seed}",
+            ["validate", *measured.options, *self.what, *words],
+            lambda document: document["dropped"] == 0,
         )
 
     def compare(self, a: str, b: str, image: str) -> dict[str, Any]:
@@ -100,16 +106,17 @@ class Steps:
         """Where a validation leaves its page, picture and JSON."""
         return self.folder / f"{measured.name}-{seed}"
 
-    def _once(self, name: str, words: list[str], made: Path | None = None) -> dict[str, Any]:
-        """What a command says; what it said where the same one was given before and came to its end."""
+    def _once(self, name: str, words: list[str], whole: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What a command says; or what it said where the same one was given before, and left nothing open."""
         path = self.folder / f"{name}.json"
-        if path.exists() and (made is None or made.is_dir()):
+        if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["words"] == words:
                 return dict(kept["document"])
         document = run(self.db, words)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"words": words, "document": document}), encoding="utf-8")
+        if whole(document):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"words": words, "document": document}), encoding="utf-8")
         return document
 
 
@@ -121,18 +128,18 @@ def run(db: str, words: list[str]) -> dict[str, Any]:
     """
     command = [sys.executable, "-c", "from latency_db.cli import main; main()", "--db", db, *words, "--json"]
     print("latency-db", *words, file=sys.stderr, flush=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stderr is not None
     said = ""
-    for line in process.stderr:  # Progress is little, and so is a document: neither fills its pipe.
-        sys.stderr.write(line)
-        said = line.strip() or said
-    text = process.stdout.read()
-    process.wait()
-    try:
-        return dict(json.loads(text))
-    except ValueError:
-        raise StepError(said.removeprefix("Error: ") or f"exit code {process.returncode}") from None
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as document:
+        with subprocess.Popen(command, stdout=document, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                sys.stderr.write(line)
+                said = line.strip() or said
+        document.seek(0)
+        try:
+            return dict(json.load(document))
+        except ValueError:
+            raise StepError(said.removeprefix("Error: ") or f"exit code {process.returncode}") from None
 
 
 def measure(steps: Steps, measured: Measured, options: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
@@ -29,10 +30,10 @@ def every_backend(document: dict[str, Any], table: Table) -> str:
     """Table 1 and the student on whatever was there, and what was not."""
     printed, sizes = document["paper"], document["image_sizes"]
     rows = [_paper(printed, sizes)]
-    absent = []
+    absent: dict[str, list[str]] = {}
     for way in document["ways"]:
         if "not_here" in way:
-            absent.append(f"- {way['way']} (`{way['backend']}`): {way['not_here']}")
+            absent.setdefault(way["not_here"], []).append(way["way"])
         else:
             rows.append(_measured(way))
     headers = ("runs", *(TITLES[one["op"]] for one in printed["operators"]), *(f"FPS at {size}" for size in sizes))
@@ -52,7 +53,9 @@ def every_backend(document: dict[str, Any], table: Table) -> str:
     if reasons:
         text += "\n\nNot measured:\n\n" + "\n".join(reasons)
     if absent:
-        text += "\n\nNot here, in their own words:\n\n" + "\n".join(absent)
+        text += "\n\nNot here, in their own words:\n\n" + "\n".join(
+            f"- {'; '.join(names)}: {reason}" for reason, names in absent.items()
+        )
     return text + machine(document, "every_backend.py")
 
 
@@ -170,3 +173,19 @@ def _compared(document: dict[str, Any], table: Table) -> str:
         else f"`{b}` over `{a}`, the geometric mean of {found['operators']} operators: {found['ratio']:.3f}."
     )
     return f"{text}\n\n{table(('operator', 'of them', f'`{b}` / `{a}`', 'against all'), rows)}"
+
+
+def pictures(document: dict[str, Any], docs: Path, prefix: str = "") -> str:
+    """The validations' pictures, those that are there."""
+    found = [
+        (one["backend"], name)
+        for one in document["targets"]
+        if (docs / (name := f"images/{prefix}validation-{one['backend']}.png")).exists()
+    ]
+    return "".join(f"\n\n![Predicted and measured, {backend}]({name})" for backend, name in found)
+
+
+def gpu_check(document: dict[str, Any], table: Table) -> str:
+    """How each entry went, in its own words."""
+    rows = [(f"`{name}`", how) for name, how in document["entries"].items()]
+    return f"{table(('entry', document['gpu']), rows)}{machine(document, 'gpu_check.py')}"

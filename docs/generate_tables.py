@@ -286,24 +286,37 @@ def predicted() -> str:
     return training_tables.predicted(document, table) + source(document, "predicted_latency.py")
 
 
-def every_backend(folder: str = "") -> str:
+def every_backend() -> str:
     """Table 1 and the student on every backend."""
-    return backend_tables.every_backend(load(f"{folder}backends"), table)
+    return backend_tables.every_backend(load("backends"), table)
 
 
-def two_targets(folder: str = "") -> str:
+def two_targets() -> str:
     """Two targets of one machine."""
-    return backend_tables.two_targets(load(f"{folder}two_targets"), table)
+    document = load("two_targets")
+    return backend_tables.two_targets(document, table) + backend_tables.pictures(document, DOCS)
+
+
+def gpu_check() -> str:
+    """Which entries are complete on a GPU."""
+    return backend_tables.gpu_check(load(f"{GPU}check"), table)
 
 
 def gpu_backends() -> str:
-    """The same on a GPU."""
-    return every_backend(GPU)
+    """Table 1 and the student on a GPU."""
+    return backend_tables.every_backend(load(f"{GPU}backends"), table)
 
 
 def gpu_targets() -> str:
-    """The same on a GPU."""
-    return two_targets(GPU)
+    """Two targets of one GPU."""
+    document = load(f"{GPU}two_targets")
+    return backend_tables.two_targets(document, table) + backend_tables.pictures(document, DOCS, "gpu-")
+
+
+def gpu_compare() -> str:
+    """Networks side by side on a GPU."""
+    document = load(f"{GPU}compare")
+    return training_tables.compare(document, table) + backend_tables.machine(document, "compare_networks.py")
 
 
 def zoo_sizes() -> str:
@@ -337,6 +350,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "predicted": predicted,
     "backends": every_backend,
     "two_targets": two_targets,
+    "gpu_check": gpu_check,
+    "gpu_compare": gpu_compare,
     "gpu_backends": gpu_backends,
     "gpu_targets": gpu_targets,
 }
