@@ -46,7 +46,7 @@ class SimpleBackend(Backend):
     Attributes:
         runtime: what runs.
         needs: what else has to be here, such as ``backends.runtimes.onnx(INSTALL)``.
-        precision: what is computed in: part of the target. A property where a setting decides it.
+        precision: what is computed in: part of the target.
     """
 
     runtime: ClassVar[Runtime]
@@ -92,7 +92,8 @@ class SimpleBackend(Backend):
 
     def compile(self, workload: Workload) -> Program:
         """Load it and run it once, so that one that cannot run is found here."""
-        program = _SimpleProgram(self, KeptWorkload(**vars(workload)))
+        kept = KeptWorkload(name=workload.name, build=workload.build, input_shapes=workload.input_shapes)
+        program = _SimpleProgram(self, kept)
         program.load().close()
         return program
 

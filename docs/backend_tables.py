@@ -187,5 +187,5 @@ def pictures(document: dict[str, Any], docs: Path, prefix: str = "") -> str:
 
 def gpu_check(document: dict[str, Any], table: Table) -> str:
     """How each entry went, in its own words."""
-    rows = [(f"`{name}`", how) for name, how in document["entries"].items()]
+    rows = [(f"`{name}`", how.replace("|", "\\|")) for name, how in document["entries"].items()]
     return f"{table(('entry', document['gpu']), rows)}{machine(document, 'gpu_check.py')}"
