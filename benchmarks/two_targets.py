@@ -73,28 +73,32 @@ class Steps:
         folder: for reports, and documents of finished steps.
         what: options that say what is measured: space, size, device.
         space: the options of the space among them.
+        again: give every step, also what left nothing open.
     """
 
     db: str
     folder: Path
     what: tuple[str, ...]
     space: tuple[str, ...] = ()
+    again: bool = False
 
     def profile(self, measured: Measured, budget: str) -> dict[str, Any]:
         """Every operator."""
         return self._once(
             f"{measured.name}-profile",
-            ["profile", *measured.options, *self.what, "--time-budget", budget],
+            ["profile", *measured.options, *self.what],
+            budget,
             lambda document: document["measured"] + len(document["failed"]) == document["specs"],
         )
 
     def validate(self, measured: Measured, seed: int, networks: int, budget: str) -> dict[str, Any]:
         """Predicted and measured networks."""
         report = self.report(measured, seed)
-        words = ["--networks", str(networks), "--seed", str(seed), "--time-budget", budget, "--report", str(report)]
+        words = ["--networks", str(networks), "--seed", str(seed), "--report", str(report)]
         return self._once(
             f"{measured.name}-validate-{seed}",
             ["validate", *measured.options, *self.what, *words],
+            budget,
             lambda document: document["dropped"] == 0,
         )
 
@@ -106,14 +110,16 @@ class Steps:
         """Where a validation leaves its page, picture and JSON."""
         return self.folder / f"{measured.name}-{seed}"
 
-    def _once(self, name: str, words: list[str], whole: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """What a command says; or what it said where the same one was given before, and left nothing open."""
+    def _once(
+        self, name: str, words: list[str], budget: str, whole: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """What a command says; or what it said where it was given before, with any budget, and left nothing open."""
         path = self.folder / f"{name}.json"
-        if path.exists():
+        if path.exists() and not self.again:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["words"] == words:
                 return dict(kept["document"])
-        document = run(self.db, words)
+        document = run(self.db, [*words, "--time-budget", budget])
         if whole(document):
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"words": words, "document": document}), encoding="utf-8")
@@ -187,6 +193,7 @@ def main() -> int:
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--profile-budget", default="10m", help="for each target")
     parser.add_argument("--time-budget", default="10m", help="for each validation")
+    parser.add_argument("--again", action="store_true", help="measure more, also where no step has left anything open")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each target's first validation")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -194,10 +201,16 @@ def main() -> int:
     space = [word for setting in options.space_setting for word in ("--space-setting", setting)]
     device = ["--device", options.device] if options.device else []
     what = ["--image-size", options.image_size, "--calibration-networks", str(options.calibration_networks)]
-    Path(options.db).parent.mkdir(parents=True, exist_ok=True)
+    is_file = "://" not in options.db
+    if is_file:
+        Path(options.db).parent.mkdir(parents=True, exist_ok=True)
+    elif options.keep is None:
+        parser.error("with a database that is no file, --keep names the folder for what steps said")
     steps = Steps(
         db=options.db,
         folder=options.keep or Path(options.db).with_suffix(".steps"),
+        # Where the database is gone, what was said of it is nothing to go on with.
+        again=options.again or (is_file and not Path(options.db).exists()),
         what=(*device, *space, *what),
         space=("--space", "fasterseg", *space),
     )

@@ -88,7 +88,9 @@ def test_steps_of_the_two_targets_are_the_same_in_all_entries(plan: ModuleType, 
     trt, torch_, both = (plan.entries(tmp_path)[index].command for index in (1, 2, 3))
     assert trt[3] == "trt:flavour=tensorrt_rtx" and torch_[3] == "torch:device_type=cuda,mode=cudagraph"
     assert both[2:6] == ("--target", trt[3], "--target", torch_[3])
-    assert trt[4:] == torch_[4:] == both[6:-2] and both[-2] == "--pictures"
+    kept = trt.index("--profile-budget")
+    assert trt[4:kept] == torch_[4:kept] == both[6 : kept + 2] and both[kept + 2] == "--profile-budget"
+    assert both[-2:] == ("--pictures", str(tmp_path / "pictures"))
 
 
 @pytest.mark.parametrize("camvid", [None, Path("camvid")])
@@ -171,11 +173,11 @@ def test_time_is_kept(gpu_check: ModuleType, plan: ModuleType, tmp_path: Path) -
     machine = Machine(takes_s=300)
     machine.said["tests"] = "collecting\n"
     went = gpu_check.check(plan.entries(tmp_path), tmp_path, TEN_MINUTES, run=machine.run, now=machine.now)
-    assert went["tests"] == "not done in 100 s: collecting"
-    assert went["trt"].startswith("not done in 235 s") and went["torch"].startswith("not done in 235 s")
-    assert went["two_targets"].startswith("not done in 30 s")
+    assert went["tests"] == "not done in 90 s: collecting"
+    assert went["trt"].startswith("not done in 300 s") and went["torch"].startswith("not done in 170 s")
+    assert went["two_targets"].startswith("not done in 40 s")
     assert went["backends"] == "not begun: no time is left in this call"
-    assert machine.limits == [100, 235, 235, 30] and machine.seconds == TEN_MINUTES
+    assert machine.limits == [90, 300, 170, 40] and machine.seconds == TEN_MINUTES
 
 
 @pytest.mark.alone

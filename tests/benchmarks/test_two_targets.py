@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -74,6 +75,12 @@ def test_what_came_to_its_end_is_not_given_again(script: ModuleType, program: Pr
     assert [words[0] for words in program.given] == ["profile", "validate", "validate"]
     script.measure(steps(script, tmp_path, "--space-setting", "layers=6"), script.Measured("ort"), OPTIONS)
     assert len(program.given) == 6, "another space is another step"
+    more = argparse.Namespace(**{**vars(OPTIONS), "profile_budget": "1h", "time_budget": "1h"})
+    script.measure(steps(script, tmp_path, "--space-setting", "layers=6"), script.Measured("ort"), more)
+    assert len(program.given) == 6, "another budget is not"
+    again = dataclasses.replace(steps(script, tmp_path, "--space-setting", "layers=6"), again=True)
+    script.measure(again, script.Measured("ort"), more)
+    assert [words[-2:] for words in program.given[6:]] == [["--time-budget", "1h"]] * 3
 
 
 def test_a_step_that_failed_is_given_again_and_the_ones_before_it_are_not(
