@@ -66,7 +66,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not alone'
 	$(BIN)/python -m pytest -q -m alone
 
-# Nothing is measured, and what an earlier call has built is not looked at.
+# Nothing is measured, and what an earlier call has built is not looked at: 1.1 GiB in a folder for the time being.
 build-check: $(STAMP)
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; XDG_CACHE_HOME=$$folder $(BIN)/latency-db --db $$folder/built.db profile --backend trt --image-size 256x512 --build-only --networks 10 --setting compute_capabilities=8.6,12.0
 

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from backends import registry
+from backends.protocol import Backend
 from tests.benchmarks.conftest import Load
+from tests.fakes import FakeBackend, World, named_cost
+from tests.latency_db.program import document
 
 OPTIONS = argparse.Namespace(profile_budget="8s", time_budget="9s", seeds=[1, 2], networks=5)
 SMALL = (
@@ -113,37 +117,57 @@ def test_one_that_fails_keeps_its_words_and_leaves_the_other(
     arguments = [*targets, *SMALL, "--db", str(tmp_path / "new" / "some.db"), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["two_targets.py", *arguments])
     assert script.main() == 1
-    document = json.loads(output.read_text(encoding="utf-8"))
-    trt, ort = document["targets"]
+    found = json.loads(output.read_text(encoding="utf-8"))
+    trt, ort = found["targets"]
     assert trt == {
         "backend": "trt",
         "settings": ["flavour=tensorrt_rtx"],
         "validations": [],
         "failed": program.refused["trt"],
     }
-    assert len(ort["validations"]) == 1 and "comparison" not in document
-    text = load("backend_tables").two_targets(document, load("generate_tables").table)
+    assert len(ort["validations"]) == 1 and "comparison" not in found
+    text = load("backend_tables").two_targets(found, load("generate_tables").table)
     assert "`trt` `flavour=tensorrt_rtx` failed: backend 'trt' cannot run here" in text
     assert "| `ort`, r 1, fp32 | 1 | 0.5000 |" in text and "layers=6" in text
 
 
-@pytest.mark.slow
-@pytest.mark.alone
-def test_for_real(
-    script: ModuleType, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_whole_of_it_on_two_simulated_backends(
+    script: ModuleType, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    given = list[str]()
+
+    def create(name: str, **settings: object) -> Backend:
+        cost_ms = named_cost if name == "ort" else lambda workload: 2 * named_cost(workload)
+        return type("Named", (FakeBackend,), {"name": name})(World(cost_ms, noise=0.001), **settings)
+
+    def run(db: str, words: list[str]) -> Any:
+        given.append(words[0])
+        return document(db, *words)
+
+    monkeypatch.setattr(registry, "create", create)
+    monkeypatch.setattr(script, "run", run)
     output, pictures = tmp_path / "two_targets.json", tmp_path / "pictures"
-    few = ("--networks", "4", "--calibration-networks", "4", "--profile-budget", "6s", "--time-budget", "3s")
-    targets = ("--target", "ort", "--target", "torch")
-    arguments = [*targets, *SMALL, *few, "--db", str(tmp_path / "some.db"), "--pictures", str(pictures)]
-    monkeypatch.setattr(sys, "argv", ["two_targets.py", *arguments, "--output", str(output)])
+    few = ("--networks", "4", "--calibration-networks", "4", "--time-budget", "1s", "--pictures", str(pictures))
+    arguments = [*SMALL, *few, "--db", str(tmp_path / "some.db"), "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", ["two_targets.py", *arguments])
     for _ in range(2):
-        assert script.main() == 0, capsys.readouterr().err
-    assert capsys.readouterr().err.count("latency-db profile") == 2, "the second call only compares"
-    assert sorted(path.name for path in pictures.iterdir()) == ["validation-ort.png", "validation-torch.png"]
-    document = json.loads(output.read_text(encoding="utf-8"))
-    assert [one["target"]["backend"] for one in document["targets"]] == ["ort", "torch"]
-    assert document["comparison"]["operators"] > 10 and document["comparison"]["ratio"] > 0
-    text = load("backend_tables").two_targets(document, load("generate_tables").table)
-    assert "`torch` over `ort`, the geometric mean of" in text and "failed" not in text
+        assert script.main() == 0
+    assert given == [*("profile", "validate") * 2, "compare-targets", "compare-targets"], "a second call only compares"
+    assert sorted(path.name for path in pictures.iterdir()) == ["validation-openvino.png", "validation-ort.png"]
+    written = json.loads(output.read_text(encoding="utf-8"))
+    ort, openvino = written["targets"]
+    assert [one["target"]["backend"] for one in (ort, openvino)] == ["ort", "openvino"]
+    assert written["comparison"]["operators"] == ort["profile"]["specs"] == ort["profile"]["measured"] > 10
+    assert written["comparison"]["ratio"] == pytest.approx(2.0, rel=0.01)
+    text = load("backend_tables").two_targets(written, load("generate_tables").table)
+    assert "`openvino` over `ort`, the geometric mean of" in text and "failed" not in text
+    (tmp_path / "some.db").unlink()
+    assert script.main() == 0
+    assert given[-5:] == [*("profile", "validate") * 2, "compare-targets"], "another database is another beginning"
+
+
+def test_the_programs_own_words(script: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(script.StepError, match=r"^there is no backend 'tpu'; registered are: .*ort"):
+        script.run(str(tmp_path / "some.db"), ["profile", "--backend", "tpu"])
+    assert script.run(str(tmp_path / "some.db"), ["doctor", "--seconds", "0.1", "--backend", "torch"])["version"]
