@@ -20,6 +20,7 @@ import numpy as np
 from backends.compiling import first_line
 from backends.errors import BackendError, RuntimeMissingError
 from backends.protocol import Array, Shape
+from backends.runtimes import BROKEN
 
 INSTALL = "pip install cuda-python"
 DRIVER = "install an NVIDIA driver; nvidia-smi shows whether it works"
@@ -366,7 +367,7 @@ def _imported(names: tuple[str, ...]) -> Any | None:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise RuntimeMissingError(f"{name} cannot be imported: {first_line(error)}", hint=INSTALL) from error
-        except (ImportError, OSError) as error:  # OSError: a library that the module loads, such as the driver's.
+        except BROKEN as error:  # Most often a library that the module loads, such as the driver's.
             raise RuntimeMissingError(f"{name} cannot be imported: {first_line(error)}", hint=DRIVER) from error
     return None
 

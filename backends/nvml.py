@@ -11,6 +11,7 @@ from typing import Any
 from backends.compiling import first_line
 from backends.errors import RuntimeMissingError
 from backends.protocol import SettingValue
+from backends.runtimes import BROKEN, again
 
 INSTALL = "pip install nvidia-ml-py"
 DRIVER = "install an NVIDIA driver; nvidia-smi shows whether it works"
@@ -64,9 +65,10 @@ def opened() -> Iterator[tuple[Any, Any]]:
     """
     try:
         import pynvml
-    except ImportError as error:
+    except BROKEN as error:
         raise RuntimeMissingError(
-            f"the GPU cannot be described, pynvml cannot be imported: {error}", hint=INSTALL
+            f"the GPU cannot be described, pynvml cannot be imported: {first_line(error)}",
+            hint=INSTALL if isinstance(error, ModuleNotFoundError) else again(INSTALL),
         ) from error
     with _translated(pynvml):
         pynvml.nvmlInit()

@@ -16,7 +16,7 @@ from backends.cpu_clock import PerfCounterClock
 from backends.cpu_target import cpu_target
 from backends.errors import InvalidSettingError
 from backends.protocol import Array, Availability, Backend, Program, Runner, Setting, SettingValue, Target, Workload
-from backends.runtimes import Runtime, both
+from backends.runtimes import TORCH, Runtime, onnx, together
 
 if TYPE_CHECKING:
     import openvino
@@ -25,7 +25,7 @@ INSTALL = "pip install 'latency-db[openvino]'"
 # At each import OpenVINO tells its makers so over the network, in threads beside what is measured, by this module.
 TELEMETRY = "openvino_telemetry"
 OPENVINO = Runtime(module="openvino", has="Core", oldest=(2025, 0), before=2027, install=INSTALL, without=(TELEMETRY,))
-ONNX = Runtime(module="onnx", has="ModelProto", oldest=(1, 17), before=2, install=INSTALL)
+ONNX = onnx(INSTALL)
 
 _DEVICE = "CPU"
 # Where in OpenVINO's sources something was noticed, and headings: line upon line before the one that says what.
@@ -48,8 +48,8 @@ class OpenVinoBackend(Backend):
 
     @classmethod
     def availability(cls) -> Availability:
-        """Whether ``openvino`` and ``onnx`` can be imported."""
-        return both(OPENVINO, ONNX)
+        """Whether ``openvino``, ``onnx`` and torch can be imported."""
+        return together(OPENVINO, ONNX, TORCH)
 
     @cached_property
     def clock(self) -> PerfCounterClock:

@@ -9,7 +9,6 @@ of different settings can live side by side in one process, but other code there
 from __future__ import annotations
 
 import copy
-import importlib.util
 import types
 from collections.abc import Callable
 from functools import cached_property
@@ -31,12 +30,11 @@ from backends.protocol import (
     Target,
     Workload,
 )
+from backends.runtimes import TORCH
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-INSTALL = "pip install torch"
 
 _WARM_UP_RUNS = 3  # CUDA asks for a few before a capture: libraries choose kernels and allocate in the first.
 
@@ -71,13 +69,7 @@ class TorchBackend(Backend):
     @classmethod
     def availability(cls) -> Availability:
         """Whether ``torch`` can be imported; whether there is CUDA is asked when a backend is created for it."""
-        if importlib.util.find_spec("torch") is None:
-            return Availability(available=False, runtime="torch", reason="torch is not installed", install=INSTALL)
-        try:
-            import torch
-        except (ImportError, OSError) as error:  # OSError: a shared library of a broken installation.
-            return Availability(available=False, runtime="torch", reason=str(error), install=INSTALL)
-        return Availability(available=True, runtime="torch", runtime_version=torch.__version__)
+        return TORCH.availability()
 
     @cached_property
     def clock(self) -> Clock:

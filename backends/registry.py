@@ -7,6 +7,7 @@ runtime when the backend first needs it.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
 from backends.building import Buildable
@@ -49,7 +50,7 @@ def create(name: str, **settings: object) -> Backend:
         BackendError: see ``get``.
     """
     cls = get(name)
-    _require(name, cls.availability(), "run")
+    _require(name, _told(name, cls.availability), "run")
     return cls(**settings)
 
 
@@ -64,8 +65,26 @@ def create_builder(name: str, **settings: object) -> Buildable:
     cls = get(name)
     if not issubclass(cls, Buildable):
         raise BackendError(f"backend {name!r} cannot build without running: it has no build-only mode")
-    _require(name, cls.build_availability(), "build")
+    _require(name, _told(name, cls.build_availability), "build")
     return cls(**settings)
+
+
+def _told(name: str, availability: Callable[[], Availability]) -> Availability:
+    """What a backend says of itself.
+
+    Raises:
+        RuntimeMissingError: it raises something where it should say it.
+    """
+    try:
+        return availability()
+    except BackendError:
+        raise
+    except Exception as error:  # A stranger's code, as in _load: one that breaks this rule must not hide the others.
+        owner = _owner(_single(name, _entries()[name]))
+        raise RuntimeMissingError(
+            f"backend {name!r} of {owner} cannot say whether it runs here: {first_line(error)}",
+            hint=f"repair or uninstall it: pip install --force-reinstall {owner}",
+        ) from error
 
 
 def _require(name: str, here: Availability, what: str) -> None:
@@ -79,7 +98,7 @@ def availability() -> dict[str, Availability]:
     found: dict[str, Availability] = {}
     for name in names():
         try:
-            found[name] = get(name).availability()
+            found[name] = _told(name, get(name).availability)
         except BackendError as error:
             found[name] = Availability(available=False, runtime="unknown", reason=error.message, install=error.hint)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import sys
@@ -14,9 +15,9 @@ from backends.compiling import first_line
 from backends.errors import RuntimeMissingError
 from backends.protocol import Availability
 
-# What an import of a broken installation ends in: a library that is missing or cut short, files of two versions on top
-# of each other, bindings that were built for another numpy.
-_BROKEN = (ImportError, OSError, AttributeError, RuntimeError, SyntaxError, TypeError, ValueError)
+BROKEN = (ImportError, OSError, AttributeError, RuntimeError, SyntaxError, TypeError, ValueError)
+"""What an import of a broken installation ends in: a library that is missing or cut short, files of two versions on top
+of each other, bindings that were built for another numpy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Runtime:
             if error.name == self.module:
                 raise RuntimeMissingError(f"{self.module} is not installed", hint=self.install) from error
             raise self._broken(f"cannot be imported: {first_line(error)}") from error
-        except _BROKEN as error:
+        except BROKEN as error:
             raise self._broken(f"cannot be imported: {first_line(error)}") from error
         if not hasattr(module, self.has) or not re.match(r"\d+\.\d+", str(getattr(module, "__version__", ""))):
             raise self._broken("is installed only in part")
@@ -65,8 +66,8 @@ class Runtime:
         return module
 
     def version(self, module: Any) -> str:
-        """Its version, in numbers alone: ``2026.4.0`` of ``2026.4.0-21345-abcdef``."""
-        found = re.match(r"\d+(\.\d+)+", str(module.__version__))
+        """Its version without what names a commit: ``2026.4.0`` of ``2026.4.0-21345-abcdef``; of ``2.13.0+cpu`` all."""
+        found = re.match(r"\d+(\.\d+)+(\+[\w.]+)?", str(module.__version__))
         assert found is not None, "load has looked"
         return found[0]
 
@@ -79,8 +80,11 @@ class Runtime:
         return Availability(available=True, runtime=self.module, runtime_version=self.version(module))
 
     def _broken(self, how: str) -> RuntimeMissingError:
-        hint = self.install.replace(" install", " install --force-reinstall", 1)
-        return RuntimeMissingError(f"{self.module} {how}", hint=hint)
+        return RuntimeMissingError(f"{self.module} {how}", hint=again(self.install))
+
+
+TORCH = Runtime(module="torch", has="nn", oldest=(2, 6), before=3, install="pip install torch")
+"""What builds the modules of all workloads: no backend runs anything without it."""
 
 
 @contextmanager
@@ -100,15 +104,27 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
-def both(first: Runtime, second: Runtime) -> Availability:
-    """Of ``first``, where ``second`` is here too; else what ``second`` lacks, as a reason for ``first``."""
-    here, other = first.availability(), second.availability()
-    if here.available and not other.available:
-        return Availability(
-            available=False,
-            runtime=first.module,
-            runtime_version=here.runtime_version,
-            reason=other.reason,
-            install=other.install,
-        )
+def again(install: str) -> str:
+    """The command that brings something, for what is here and broken: pip would leave it as it is."""
+    return install.replace(" install", " install --force-reinstall", 1)
+
+
+def together(first: Runtime, *others: Runtime) -> Availability:
+    """Of ``first``, where all others are here too; else what the first of them lacks, as a reason for ``first``."""
+    here = first.availability()
+    if not here.available:
+        return here
+    for other in others:
+        found = other.availability()
+        if not found.available:
+            return dataclasses.replace(here, available=False, reason=found.reason, install=found.install)
     return here
+
+
+def onnx(install: str) -> Runtime:
+    """The ONNX library, which whatever takes an exported graph needs.
+
+    Args:
+        install: the command that brings it along with that.
+    """
+    return Runtime(module="onnx", has="ModelProto", oldest=(1, 17), before=2, install=install)

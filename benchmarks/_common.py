@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,17 @@ def provenance() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {name: value for name, value in describe().items() if name != "load_1min"},
-        "versions": {name: version(name) for name in ("latency-db", "onnxruntime", "torch", "numpy", "sqlalchemy")},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed; whatever else runs says its own version in its target."""
+    found = {}
+    for name in ("latency-db", "onnxruntime", "onnxruntime-gpu", "torch", "numpy", "sqlalchemy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def publish(document: dict[str, Any], output: Path | None) -> None:

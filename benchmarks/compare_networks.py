@@ -12,8 +12,7 @@ from pathlib import Path
 
 from _common import publish
 
-from backends import registry
-from latency_db.cli.common import ProgressLine
+from latency_db.cli.common import ProgressLine, make_backend
 from latency_db.keys import ImageSize
 from latency_db.store import Store
 from latency_db.whole_networks import network_plan
@@ -31,7 +30,8 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="[default: the zoo and fasterseg-student]")
     parser.add_argument("--also", nargs="*", default=[], metavar="NETWORK", help="beside those")
     parser.add_argument("--backend", default="ort")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="[default: the backend's, 1]")
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the backend")
     parser.add_argument("--image-size", type=ImageSize.parse, action="append", help="repeatable")
     parser.add_argument("--own-resolution", action="store_true")
     parser.add_argument("--rel-ci", type=float, default=0.01)
@@ -48,7 +48,7 @@ def main() -> None:
         own_resolution=options.own_resolution,
         named=bool(options.networks),
     )
-    backend = registry.create(options.backend, threads=options.threads)
+    backend = make_backend(options.backend, options.threads, tuple(options.setting))
     with ExitStack() as stack:
         url = options.db or str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "compared.db")
         comparison = compare(

@@ -1,170 +1,167 @@
-"""What only a CUDA device can show: the tests marked ``gpu``, the torch backend timed, and benchmarks on it.
+"""What only a CUDA device can show: the tests marked ``gpu``, the space profiled and validated, and benchmarks on it.
 
-Writes ``runs/gpu_check.json`` (or ``--out``), and beside it what benchmarks say. What was done in an earlier call is
-not done again: each benchmark has its own time, and trainings go on where they were. Exits 3 where there is no CUDA
-device, 1 where something failed.
+Each entry is a process with a limit of its own, in an order that has the essential ones done within ten minutes; one
+that fails, or that takes too long, keeps its own words and does not stop the others. What is complete is not done again
+by the next call, and what is not goes on where it was. Writes ``runs/gpu_check.json`` (or ``--out``), and beside it a
+folder with what the entries say. Exits 3 where there is no CUDA device, 1 where something is not complete.
+
+With --publish nothing is run: what is there goes to docs/results/gpu and docs/images, for `make docs`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Hashable
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from backends import registry
-from backends.errors import BackendError
-from backends.measure import Job, Plan, Progress, measure
-from backends.protocol import SettingValue, Workload
-from backends.reference import reference_workload
-from backends.samples import Visit, estimate
+from _common import provenance
+from _gpu_plan import ROOT, Entry, entries, last_words, state
 
-ROOT = Path(__file__).resolve().parent.parent
-PLAN = Plan(rel_ci=0.01, time_budget_s=30.0, max_rounds=30)
 NO_DEVICE = 3
+SHORTEST_S = 15.0
+"""With less time than that nothing is begun."""
+GRACE_S = 10.0
+"""For a process that was asked to stop: what it measured is stored, its run is to be marked as interrupted."""
+PUBLISHED = (
+    "backends",
+    "two_targets",
+    "compare",
+    "predicted_latency",
+    "search_step",
+    "search_step_bfloat16",
+    "timings",
+)
+
+Run = Callable[[list[str], Path, float], int | None]
 
 
-class _Quiet:
-    """A sink that keeps nothing: the jobs keep their ratios."""
-
-    def visited(self, key: Hashable, visit: Visit) -> None:
-        pass
-
-    def failed(self, key: Hashable, round_number: int, reason: str) -> None:
-        pass
-
-    def progress(self, progress: Progress) -> None:
-        pass
-
-    def round_ended(self, reference_ms: float) -> None:
-        pass
-
-
-def run_tests() -> dict[str, object]:
-    """The tests marked ``gpu``: counts, and the names of those that failed."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"]
-        code = subprocess.run(command, cwd=ROOT).returncode
-        suite = ElementTree.parse(report).getroot().find("testsuite") if report.exists() else None
-    counts = {name: int(suite.get(name, "0")) if suite is not None else 0 for name in ("tests", "skipped")}
-    bad = (
-        [case for case in suite.iter("testcase") if case.find("failure") is not None or case.find("error") is not None]
-        if suite is not None
-        else []
-    )
-    return {"exit_code": code, **counts, "failed": [f"{case.get('classname')}.{case.get('name')}" for case in bad]}
-
-
-def modes() -> tuple[SettingValue, ...]:
-    """The torch backend's ways to run."""
-    mode = registry.get("torch").settings_schema["mode"]
-    return mode.choices or (mode.default,)
-
-
-def time_on_device(mode: SettingValue, workload: Workload, device_type: str = "cuda") -> dict[str, object]:
-    """One workload on the torch backend, by the timing loop that profiling uses; an error is an entry, too."""
-    job = Job(key=workload.name, workload=workload)
-    try:
-        backend = registry.create("torch", device_type=device_type, mode=mode)
-        target = backend.target()
-        outcome = measure(backend, [job], PLAN, _Quiet())
-    except BackendError as error:
-        return {"mode": mode, "error": str(error)}
-    if outcome.failed:
-        return {"mode": mode, "error": outcome.failed[workload.name]}
-    found = estimate(job.ratios).scaled(outcome.reference_ms)
-    return {
-        "mode": mode,
-        "settings": backend.settings,
-        "device": target.device,
-        "clock": backend.clock.name,
-        "workload": workload.name,
-        "latency_ms": found.value,
-        "rel_ci": found.rel_ci,
-        "visits": found.visits,
-        "stopped_by": outcome.reason,
-    }
-
-
-def benchmarks(folder: Path, camvid: Path | None) -> dict[str, list[str]]:
-    """Benchmarks by the file that they write, each a script and its options."""
-    on_cuda = ["--torch-device", "cuda"]
-    found = {
-        "search_step": ["search_step.py", *on_cuda],
-        "search_step_bfloat16": ["search_step.py", *on_cuda, "--precision", "bfloat16"],
-        "compare": ["compare_networks.py", "--backend", "torch", "--minutes", "4", "--db", str(folder / "compare.db")],
-        "predicted_latency": [
-            *("predicted_latency.py", "--backend", "torch", "--image-size", "1024x2048"),
-            *("--minutes", "8", "--db", str(folder / "predicted.db")),
-        ],
-    }
-    if camvid is not None:
-        found["camvid"] = [
-            *("train_camvid.py", "--data", str(camvid), "--runs", str(folder / "camvid"), *on_cuda),
-            *("--size", "360x480", "--crop", "320x416", "--epochs", "400", "--seeds", "1", "--workers", "8"),
-            *("--precision", "bfloat16", "--ema", "0.999", "--validate-every", "20", "--zoo"),
-            *("--picture", str(folder / "camvid.png")),
-        ]
-    return found
-
-
-def run_benchmarks(folder: Path, camvid: Path | None, seconds: float) -> dict[str, str]:
-    """How each went: ``done``, ``done before``, or why it did not end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    went = {}
-    for name, (script, *options) in benchmarks(folder, camvid).items():
-        output = folder / f"{name}.json"
-        if output.exists():
-            went[name] = "done before"
-            continue
-        command = [sys.executable, str(ROOT / "benchmarks" / script), *options, "--output", str(output)]
+def run(command: list[str], log: Path, seconds: float) -> int | None:
+    """The exit code of a process whose words go to a file; None where it was stopped, with all that it had started."""
+    with log.open("w", encoding="utf-8") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
         try:
-            code = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=seconds).returncode
-            went[name] = "done" if output.exists() else f"exit code {code}"
+            return process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            went[name] = f"not done in {seconds:.0f} s"
-        print(f"{name}: {went[name]}", file=sys.stderr)
+            os.killpg(process.pid, signal.SIGINT)
+            return None
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing running that would disturb the next entry."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=GRACE_S)
+    with suppress(ProcessLookupError):  # All of them have ended.
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def check(
+    todo: Iterable[Entry],
+    folder: Path,
+    seconds: float,
+    *,
+    told: Callable[[dict[str, str]], None] = lambda went: None,
+    run: Run = run,
+    now: Callable[[], float] = time.monotonic,
+) -> dict[str, str]:
+    """How each went: ``done``, ``done before``, or what it lacks, in its own words.
+
+    Args:
+        todo: in this order.
+        folder: for what they leave.
+        seconds: for all of them.
+        told: takes what is known so far, after each: the machine may be taken away at any time.
+        run: runs a command.
+        now: seconds, monotonic; another one in tests.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    end = now() + seconds
+    went: dict[str, str] = {}
+    for entry in todo:
+        went[entry.name] = attempt(entry, folder, min(entry.limit_s, end - now()), run)
+        print(f"{entry.name}: {went[entry.name]}", file=sys.stderr, flush=True)
+        told(went)
     return went
+
+
+def attempt(entry: Entry, folder: Path, limit_s: float, run: Run) -> str:
+    """One entry, unless it is complete already or too little time is left; how it went."""
+    if state(entry, folder) is None:
+        return "done before"
+    if limit_s < SHORTEST_S:
+        return "not begun: no time is left in this call"
+    output, log = entry.output(folder), entry.log(folder)
+    output.unlink(missing_ok=True)
+    print(f"{entry.name}: at most {limit_s:.0f} s", file=sys.stderr, flush=True)
+    code = run([*entry.command, "--output", str(output)], log, limit_s)
+    lacks = state(entry, folder)
+    if lacks is None:
+        return "done"
+    if output.exists():
+        return lacks
+    how = f"not done in {limit_s:.0f} s" if code is None else f"exit code {code}"
+    return f"{how}: {last_words(log)}"
+
+
+def publish(summary: Path, folder: Path, docs: Path) -> list[str]:
+    """Copy documents and pictures to where the documentation has them; their names."""
+    results, images = docs / "results" / "gpu", docs / "images"
+    results.mkdir(parents=True, exist_ok=True)
+    copies = [(folder / f"{name}.json", results / f"{name}.json") for name in PUBLISHED]
+    copies += [(summary, results / "check.json")]
+    copies += [(picture, images / f"gpu-{picture.name}") for picture in sorted((folder / "pictures").glob("*.png"))]
+    there = [(source, target) for source, target in copies if source.exists()]
+    for source, target in there:
+        shutil.copy(source, target)
+    return [target.name for _, target in there]
 
 
 def main() -> int:
     """Check, write the JSON, and say in one line how it went."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu_check.json", help="where the JSON goes")
     parser.add_argument("--camvid", type=Path, help="train on it, too: train/, trainannot/, val/, valannot/")
-    parser.add_argument("--seconds", type=float, default=1800.0, help="the longest that one benchmark may take")
+    parser.add_argument("--minutes", type=float, default=60.0, help="for this call; the next one goes on")
+    parser.add_argument("--essential", action="store_true", help="only what has its place in the first ten minutes")
+    parser.add_argument("--only", nargs="*", metavar="ENTRY", help="only these")
+    parser.add_argument("--publish", action="store_true", help="run nothing, copy what is there into docs/")
     options = parser.parse_args()
     out: Path = options.out
+    folder = out.parent / out.stem
+    if options.publish:
+        copied = publish(out, folder, ROOT / "docs")
+        print(f"copied: {', '.join(copied) or 'nothing is there'}")
+        return 0 if copied else 1
     import torch
 
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing was checked")
         return NO_DEVICE
-    tests = run_tests()
-    timings = [time_on_device(mode, reference_workload()) for mode in modes()]
-    errors = [timing for timing in timings if "error" in timing]
-    went = run_benchmarks(out.parent / out.stem, options.camvid, options.seconds)
-    unfinished = [name for name, how in went.items() if not how.startswith("done")]
-    document = {
-        "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "tests": tests,
-        "timings": timings,
-        "benchmarks": went,
-    }
+    todo = entries(folder.resolve(), options.camvid)
+    if options.essential:
+        todo = [entry for entry in todo if entry.essential]
+    if options.only:
+        todo = [entry for entry in todo if entry.name in options.only]
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(
-        f"{tests['tests']} tests (exit code {tests['exit_code']}), {len(timings)} timings, {len(errors)} errors, "
-        f"{len(went)} benchmarks, {len(unfinished)} not done: {out}"
-    )
-    # pytest exits 5 where no test was selected: then nothing was tested, which is no success either.
-    return 1 if tests["exit_code"] or errors or unfinished else 0
+    about = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, **provenance()}
+
+    def write(went: dict[str, str]) -> None:
+        out.write_text(json.dumps({**about, "entries": went}, indent=2) + "\n", encoding="utf-8")
+
+    went = check(todo, folder.resolve(), 60 * options.minutes, told=write)
+    unfinished = [name for name, how in went.items() if not how.startswith("done")]
+    print(f"{len(went)} entries, {len(unfinished)} not complete: {out}")
+    return 1 if unfinished else 0
 
 
 if __name__ == "__main__":

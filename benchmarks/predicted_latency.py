@@ -17,12 +17,11 @@ from typing import Any
 
 from _common import publish
 
-from backends import registry
 from backends.measure import Plan
 from latency_db import spaces
 from latency_db.campaign import Campaign
 from latency_db.cli.architecture import read_architecture
-from latency_db.cli.common import ProgressLine
+from latency_db.cli.common import ProgressLine, make_backend
 from latency_db.keys import ImageSize
 from latency_db.store import Store
 from latency_db.validation import Validation, validate
@@ -66,7 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("architectures", nargs="*", metavar="ARCH", help=f"beside {STUDENT}")
     parser.add_argument("--backend", default="ort")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="[default: the backend's, 1]")
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the backend")
     parser.add_argument("--image-size", type=ImageSize.parse, default=ImageSize(512, 1024))
     parser.add_argument("--networks", type=int, default=10, help="random ones")
     parser.add_argument("--calibration-networks", type=int, default=24)
@@ -80,7 +80,7 @@ def main() -> None:
     space = spaces.create("fasterseg")
     names = list(dict.fromkeys([STUDENT, *options.architectures]))
     named = {name: read_architecture(name, space.builtin(), space.from_json) for name in names}
-    backend = registry.create(options.backend, threads=options.threads)
+    backend = make_backend(options.backend, options.threads, tuple(options.setting))
     plan = Plan(rel_ci=options.rel_ci, time_budget_s=60 * options.minutes)
     with ExitStack() as stack:
         url = options.db or str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "predicted.db")

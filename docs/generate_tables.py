@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import backend_tables
 import search_tables
 import training_tables
 
@@ -28,6 +29,7 @@ PAGES = tuple(
         "search.md",
         "results.md",
         "zoo.md",
+        "backends.md",
     )
 )
 RESULTS = DOCS / "results"
@@ -45,6 +47,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+GPU = "gpu/"
+"""The folder of results of `make gpu-check`."""
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 
 
@@ -313,6 +317,39 @@ def predicted() -> str:
     return training_tables.predicted(document, table) + source(document, "predicted_latency.py")
 
 
+def every_backend() -> str:
+    """Table 1 and the student on every backend."""
+    return backend_tables.every_backend(load("backends"), table)
+
+
+def two_targets() -> str:
+    """Two targets of one machine."""
+    document = load("two_targets")
+    return backend_tables.two_targets(document, table) + backend_tables.pictures(document, DOCS)
+
+
+def gpu_check() -> str:
+    """Which entries are complete on a GPU."""
+    return backend_tables.gpu_check(load(f"{GPU}check"), table)
+
+
+def gpu_backends() -> str:
+    """Table 1 and the student on a GPU."""
+    return backend_tables.every_backend(load(f"{GPU}backends"), table)
+
+
+def gpu_targets() -> str:
+    """Two targets of one GPU."""
+    document = load(f"{GPU}two_targets")
+    return backend_tables.two_targets(document, table) + backend_tables.pictures(document, DOCS, "gpu-")
+
+
+def gpu_compare() -> str:
+    """Networks side by side on a GPU."""
+    document = load(f"{GPU}compare")
+    return training_tables.compare(document, table) + backend_tables.machine(document, "compare_networks.py")
+
+
 def zoo_sizes() -> str:
     """Sizes of the zoo."""
     return training_tables.zoo_sizes(table)
@@ -344,6 +381,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "camvid": camvid,
     "compare": compare,
     "predicted": predicted,
+    "backends": every_backend,
+    "two_targets": two_targets,
+    "gpu_check": gpu_check,
+    "gpu_compare": gpu_compare,
+    "gpu_backends": gpu_backends,
+    "gpu_targets": gpu_targets,
 }
 
 
@@ -356,6 +399,8 @@ def shown(name: str) -> str:
     try:
         return TABLES[name]()
     except FileNotFoundError:
+        if name.startswith("gpu_"):
+            return "*Not measured yet: `make gpu-check` does, on a machine with an NVIDIA GPU.*"
         how = "make bench-camvid CAMVID=DIR" if name in ON_CAMVID else "make bench"
         return f"*Not measured yet: `{how}` does.*"
 

@@ -12,7 +12,7 @@ from backends.cpu_clock import PerfCounterClock
 from backends.cpu_target import cpu_target
 from backends.ort.session import CPU, LEVELS, ONNX, ORT, OrtRunner, open_session
 from backends.protocol import Availability, Backend, Program, Runner, Setting, SettingValue, Target, Workload
-from backends.runtimes import both
+from backends.runtimes import TORCH, together
 
 
 class OrtBackend(Backend):
@@ -31,8 +31,8 @@ class OrtBackend(Backend):
 
     @classmethod
     def availability(cls) -> Availability:
-        """Whether ``onnxruntime`` and ``onnx`` can be imported."""
-        return both(ORT, ONNX)
+        """Whether ``onnxruntime``, ``onnx`` and torch can be imported."""
+        return together(ORT, ONNX, TORCH)
 
     @cached_property
     def clock(self) -> PerfCounterClock:

@@ -18,14 +18,15 @@ from backends.compiling import compile_errors
 from backends.cpu_clock import PerfCounterClock
 from backends.errors import RuntimeMissingError
 from backends.ort.libraries import loaded_version
-from backends.ort.session import LEVELS, ONNX, OrtRunner, Provider, open_session
+from backends.ort.session import LEVELS, OrtRunner, Provider, open_session
 from backends.ort.starting import start
 from backends.protocol import Availability, Backend, Program, Runner, Setting, Target, Workload
-from backends.runtimes import Runtime, both
+from backends.runtimes import TORCH, Runtime, onnx, together
 
 # The two packages are one module: what is installed last overwrites the other, so the first has to go.
 INSTALL = "pip uninstall --yes onnxruntime; pip install onnxruntime-gpu onnx onnxscript nvidia-ml-py"
 ORT_GPU = Runtime(module="onnxruntime", has="InferenceSession", oldest=(1, 21), before=2, install=INSTALL)
+ONNX = onnx("pip install onnx onnxscript")
 _TF32_SINCE = (8, 0)
 
 
@@ -39,7 +40,7 @@ class OrtGpuBackend(Backend):
     @classmethod
     def availability(cls) -> Availability:
         """Whether this build of ``onnxruntime`` has the provider, and whether there is a GPU for it."""
-        here = both(ORT_GPU, ONNX)
+        here = together(ORT_GPU, ONNX, TORCH)
         if not here.available:
             return here
         import onnxruntime

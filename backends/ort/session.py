@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends.protocol import Array, Runner
-from backends.runtimes import Runtime
+from backends.runtimes import Runtime, onnx
 
 if TYPE_CHECKING:
     import onnxruntime
 
-ONNX = Runtime(module="onnx", has="ModelProto", oldest=(1, 17), before=2, install="pip install 'latency-db[ort]'")
-ORT = Runtime(
-    module="onnxruntime", has="InferenceSession", oldest=(1, 20), before=2, install="pip install 'latency-db[ort]'"
-)
+INSTALL = "pip install 'latency-db[ort]'"
+ONNX = onnx(INSTALL)
+ORT = Runtime(module="onnxruntime", has="InferenceSession", oldest=(1, 20), before=2, install=INSTALL)
 
 LEVELS = {
     "all": "ORT_ENABLE_ALL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from functools import cached_property
@@ -13,6 +14,7 @@ from backends.compiling import compile_errors
 from backends.cuda import Cuda, CudaEventClock, Gpu, open_cuda
 from backends.errors import BackendError, InvalidSettingError, RuntimeMissingError
 from backends.protocol import Array, Availability, Backend, Clock, Program, Setting, Target, Workload
+from backends.runtimes import TORCH, onnx, together
 from backends.trt import files, flavours
 from backends.trt.calibration import make_calibrator
 from backends.trt.engines import PRECISIONS, build_engine, check_precision
@@ -262,19 +264,10 @@ class TrtBackend(Backend, Buildable):
 
 
 def _look_for(name: str) -> Availability:
-    """Whether one flavour and the ONNX library can be imported."""
+    """Whether one flavour can be imported, and what exports graphs for it."""
     try:
         api = flavours.load(name)
     except RuntimeMissingError as error:
         return Availability(available=False, runtime=name, reason=error.message, install=error.hint)
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        return Availability(
-            available=False,
-            runtime=name,
-            runtime_version=api.version,
-            reason=f"onnx cannot be imported: {error}",
-            install="pip install 'latency-db[ort]'",
-        )
-    return Availability(available=True, runtime=name, runtime_version=api.version)
+    exporter = together(onnx(api.flavour.install), TORCH)
+    return dataclasses.replace(exporter, runtime=name, runtime_version=api.version)

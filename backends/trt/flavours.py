@@ -11,6 +11,7 @@ from typing import Any
 
 from backends.compiling import first_line
 from backends.errors import InvalidSettingError, RuntimeMissingError
+from backends.runtimes import BROKEN, again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +115,14 @@ def load(name: str) -> Api:
     version = str(getattr(module, "__version__", ""))
     oldest = ".".join(map(str, flavour.oldest))
     if not re.match(r"\d+\.\d+", version) or not hasattr(module, "Builder"):
-        raise RuntimeMissingError(f"{name} is installed only in part", hint=_again(flavour))
+        raise RuntimeMissingError(f"{name} is installed only in part", hint=again(flavour.install))
     if not flavour.oldest <= _numbers(version)[:2] < (flavour.newest + 1, 0):
         raise RuntimeMissingError(
             f"{name} {version} is not one of the versions {oldest} to {flavour.newest} that this backend knows",
             hint=flavour.install,
         )
     if not hasattr(module, "OnnxParser"):
-        raise RuntimeMissingError(f"{name} {version} is installed without its ONNX parser", hint=_again(flavour))
+        raise RuntimeMissingError(f"{name} {version} is installed without its ONNX parser", hint=again(flavour.install))
     return Api(flavour, module)
 
 
@@ -132,17 +133,13 @@ def _imported(flavour: Flavour) -> Any:
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise RuntimeMissingError(
-                    f"{flavour.name} cannot be imported: {first_line(error)}", hint=_again(flavour)
+                    f"{flavour.name} cannot be imported: {first_line(error)}", hint=again(flavour.install)
                 ) from error
-        except (ImportError, OSError, RuntimeError) as error:  # OSError: a shared library that is cut short, say.
+        except BROKEN as error:
             raise RuntimeMissingError(
-                f"{flavour.name} cannot be imported: {first_line(error)}", hint=_again(flavour)
+                f"{flavour.name} cannot be imported: {first_line(error)}", hint=again(flavour.install)
             ) from error
     raise RuntimeMissingError(f"{flavour.name} is not installed", hint=flavour.install)
-
-
-def _again(flavour: Flavour) -> str:
-    return flavour.install.replace("install", "install --force-reinstall", 1)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from backends import environment
 from backends.compiling import compile_errors
 from backends.cpu_clock import PerfCounterClock
+from backends.cpu_target import cpu_target
 from backends.protocol import Array, Availability, Backend, Program, Runner, Setting, Target, Workload
+from backends.runtimes import Runtime
 
 if TYPE_CHECKING:
     from torch import nn
+
+TORCH = Runtime(module="torch", has="nn", oldest=(2, 6), before=3, install="pip install torch")
 
 
 class Bf16Backend(Backend):
@@ -28,13 +31,7 @@ class Bf16Backend(Backend):
     @classmethod
     def availability(cls) -> Availability:
         """Whether torch is here: say how to get it, never raise."""
-        try:
-            import torch
-        except ImportError:
-            return Availability(
-                available=False, runtime="torch", reason="torch is not installed", install="pip install torch"
-            )
-        return Availability(available=True, runtime="torch", runtime_version=torch.__version__)
+        return TORCH.availability()
 
     @cached_property
     def clock(self) -> PerfCounterClock:
@@ -43,20 +40,13 @@ class Bf16Backend(Backend):
 
     def target(self, device: str | None = None) -> Target:
         """Everything that makes a latency comparable; the precision is the one thing that is ours."""
-        import torch
-
-        env = environment.describe()
-        model = str(env["cpu_model"])
-        return Target(
-            device=device or environment.device_slug(model, int(env["cpu_count"])),
-            device_name=model,
+        return cpu_target(
+            device,
             backend=self.name,
             runtime="torch",
-            runtime_version=torch.__version__,
+            runtime_version=TORCH.version(TORCH.load()),
             precision="bf16",
-            settings=dict(self.settings),
-            fingerprint=environment.fingerprint(env),
-            environment=env,
+            settings=self.settings,
         )
 
     def compile(self, workload: Workload) -> Program:

@@ -110,11 +110,14 @@ def test_neither_driver_is_installed(pycuda: Nvidia, monkeypatch: pytest.MonkeyP
         open_cuda()
 
 
-def test_a_driver_that_cannot_be_imported(pycuda: Nvidia, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", ["ImportError", "OSError", "AttributeError", "RuntimeError"])
+def test_a_driver_that_cannot_be_imported(
+    pycuda: Nvidia, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: str
+) -> None:
     folder = tmp_path / "pycuda"
     folder.mkdir()
     folder.joinpath("__init__.py").touch()
-    folder.joinpath("driver.py").write_text("raise ImportError('libcuda.so.1: cannot open shared object file')")
+    folder.joinpath("driver.py").write_text(f"raise {error}('libcuda.so.1: cannot open shared object file')")
     monkeypatch.delitem(sys.modules, "pycuda.driver")
     package = ModuleType("pycuda")
     package.__path__ = [str(folder)]

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import json
-import os
-import subprocess
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
 
 from backends.errors import RuntimeMissingError
-from backends.runtimes import Runtime, both
-
-ROOT = Path(__file__).resolve().parents[2]
-OPENVINO = "pip install 'latency-db[openvino]'"
-ORT = "pip install 'latency-db[ort]'"
+from backends.runtimes import Runtime, together
 
 SOME = Runtime(module="some_runtime", has="Engine", oldest=(1, 20), before=3, install="pip install some-runtime")
 WHOLE = "class Engine: ...\n__version__ = {version!r}\n"
-
-AVAILABILITY = """
-import dataclasses, json, sys
-from backends import registry
-print(json.dumps(dataclasses.asdict(registry.get(sys.argv[1]).availability())))
-"""
-# Both commands in one process: most of its time goes into importing torch.
-PROGRAM = """
-from latency_db.cli import main
-main(["backends"], standalone_mode=False)
-print("and")
-main(["doctor", "--backend", "openvino", "--seconds", "0.1"])
-"""
 
 
 @pytest.fixture
@@ -48,13 +28,6 @@ def write(folder: Path, module: str, text: str) -> None:
     package = folder / module
     package.mkdir()
     package.joinpath("__init__.py").write_text(text)
-
-
-def run(code: str, path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A program of its own, that finds what lies in ``path`` before what is installed."""
-    env = {**os.environ, "PYTHONPATH": str(path), "LATENCY_DB_URL": str(path / "some.db")}
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("version", ["1.20", "1.32.0", "2.9.1-4711-abcdef-releases/2/9", "2.1.0.dev20260101"])
@@ -112,50 +85,8 @@ def test_what_a_runtime_is_to_do_without_it_does_not_find(folder: Path) -> None:
 def test_a_runtime_that_needs_another_says_what_that_lacks(folder: Path) -> None:
     write(folder, SOME.module, WHOLE.format(version="1.20"))
     other = Runtime(module="other_runtime", has="Engine", oldest=(1, 0), before=2, install="pip install other")
-    found = both(SOME, other)
+    found = together(SOME, other)
     assert (found.available, found.runtime, found.reason) == (False, "some_runtime", "other_runtime is not installed")
     assert found.install == "pip install other"
-    assert both(other, SOME).reason == "other_runtime is not installed"
-    assert both(SOME, SOME).available
-
-
-@pytest.mark.parametrize(
-    ("backend", "module", "text", "words", "command"),
-    [
-        ("openvino", "openvino", "raise ImportError('libopenvino.so.2640: no such file')", "libopenvino.so", OPENVINO),
-        ("openvino", "openvino", "class Core: ...\n__version__ = '2021.4.0-3839'", "2021.4.0 is not a", OPENVINO),
-        ("openvino", "openvino", "", "only in part", OPENVINO),
-        ("openvino", "onnx", "raise OSError('onnx_cpp2py_export.so: file too short')", "file too short", OPENVINO),
-        ("ort", "onnxruntime", "raise ImportError('libonnxruntime.so: no such file')", "libonnxruntime.so", ORT),
-        ("ort", "onnxruntime", "class InferenceSession: ...\n__version__ = '1.9.0'", "1.9.0 is not a", ORT),
-        ("ort", "onnxruntime", "", "only in part", ORT),
-        ("ort-cuda", "onnxruntime", "def", "SyntaxError", "pip install onnxruntime-gpu"),
-    ],
-)
-def test_a_broken_runtime_of_a_backend(
-    tmp_path: Path, backend: str, module: str, text: str, words: str, command: str
-) -> None:
-    if module == "onnx" and importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    write(tmp_path, module, text)
-    done = run(AVAILABILITY, tmp_path, backend)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    found = json.loads(done.stdout)
-    assert found["available"] is False and words in found["reason"] and "\n" not in found["reason"]
-    assert command in found["install"].replace(" --force-reinstall", "")
-
-
-def test_doctor_and_backends_have_one_line_for_each(tmp_path: Path) -> None:
-    write(tmp_path, "openvino", "raise ImportError('libopenvino.so.2640: cannot open shared object file\\nat length')")
-    write(tmp_path, "onnxruntime", "raise OSError('libonnxruntime.so: file too short')")
-    done = run(PROGRAM, tmp_path)
-    listed, _, looked = done.stdout.partition("\nand\n")
-    for name, words in (("openvino", "libopenvino.so.2640"), ("ort", "file too short"), ("ort-cuda", "file too short")):
-        (line,) = (line for line in listed.splitlines() if line.split()[0] == name)
-        assert "no: " in line and words in line and "pip install --force-reinstall" in line
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: backend 'openvino' cannot run here: ") and "libopenvino.so.2640" in line
-    assert OPENVINO.replace("install", "install --force-reinstall", 1) in line
-    (line,) = (line for line in looked.splitlines() if line.startswith("backend    ort: "))
-    assert "not here: " in line and "file too short" in line
+    assert together(other, SOME).reason == "other_runtime is not installed"
+    assert together(SOME).available and together(SOME, SOME).available

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from backends import registry
 from backends.building import Built
@@ -26,6 +26,7 @@ from backends.trt import TrtBackend, files, flavours
 from backends.trt.engines import build_engine
 from backends.trt.half import to_half
 from tests.backends.fake_nvidia import Device, Nvidia, Status, machine, tensorrt
+from tests.backends.graphs import oddity
 
 RTX = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install '.[trt-rtx]'"
@@ -51,14 +52,6 @@ def with_version(*versions: str) -> pytest.MarkDecorator:
 
 def classic(**settings: object) -> TrtBackend:
     return TrtBackend(flavour="tensorrt", **settings)
-
-
-def oddity() -> bytes:
-    """A graph with an operator that nobody knows."""
-    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("input_0", "output_0")]
-    graph = helper.make_graph([helper.make_node("Oddity", ["input_0"], ["output_0"])], "odd", info[:1], info[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return bytes(model.SerializeToString())
 
 
 # The contract, on fakes: what is said to CUDA and to TensorRT adds up to a backend

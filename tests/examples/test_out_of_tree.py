@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,13 @@ import pytest
 
 pytestmark = pytest.mark.alone
 
-SPACE, BACKEND = "plain-conv", "torch-bf16"
+SPACE, BACKEND, TEMPLATE = "plain-conv", "torch-bf16", "onnx-reference"
 CLI = [sys.executable, "-c", "from latency_db.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
 def installed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to put on the path, with both distributions in it."""
+    """A folder to put on the path, with all distributions in it."""
     # By metadata: to look pip up as a module makes setuptools withdraw its distutils from this process, and with that
     # torch.compile fails in whatever test comes next.
     for tool in ("pip", "setuptools"):
@@ -29,7 +30,7 @@ def installed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"{tool} is not here to install the examples with")
     folder = tmp_path_factory.mktemp("plugins")
     sources = []
-    for name in ("plugin_backend", "plugin_space"):
+    for name in ("plugin_backend", "plugin_space", "plugin_template"):
         source = root / "examples" / name
         if not source.is_dir():
             pytest.skip(f"examples/{name} is not there")
@@ -60,16 +61,16 @@ def run(installed: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_both_are_listed_beside_the_built_in_ones(installed: Path) -> None:
+def test_all_are_listed_beside_the_built_in_ones(installed: Path) -> None:
     backends = {row["backend"]: row for row in run(installed, "backends", "--json")}
-    assert {BACKEND, "ort", "torch"} <= set(backends)
-    assert backends[BACKEND]["available"] is True
+    assert {BACKEND, TEMPLATE, "ort", "torch"} <= set(backends)
+    assert backends[BACKEND]["available"] is True and backends[TEMPLATE]["available"] is True
     found = {row["space"]: row for row in run(installed, "spaces", "--json")}
     assert {SPACE, "fasterseg"} <= set(found)
     assert found[SPACE]["builtin"] == ["heavy", "light"]
 
 
-def test_neither_is_there_without_its_installation() -> None:
+def test_none_is_there_without_its_installation() -> None:
     done = subprocess.run([*CLI, "spaces", "--json"], capture_output=True, text=True, timeout=60, check=True)
     listed = {row["space"] for row in json.loads(done.stdout)}
     if SPACE in listed:
@@ -97,7 +98,22 @@ def test_profile_and_validate_with_both(installed: Path, tmp_path: Path) -> None
         assert -1 <= found["pearson"] <= 1 and found["mape"] >= 0
 
 
-@pytest.mark.parametrize("example", ["plugin_backend", "plugin_space"])
+def test_the_template_profiles_too(installed: Path, tmp_path: Path) -> None:
+    what = ("--backend", TEMPLATE, "--space", SPACE, "--image-size", "64x64", "--rel-ci", "0.5", "--only", "op=conv3x3")
+    what = (*what, "--space-setting", "depth=3", "--space-setting", "widths=[8,16]", "--time-budget", "10s", "--json")
+    found = run(installed, "--db", str(tmp_path / "some.db"), "profile", *what)
+    assert found["failed"] == {} and 0 < found["measured"] == found["specs"]
+    assert (found["target"]["backend"], found["target"]["runtime"]) == (TEMPLATE, "onnx")
+
+
+def test_the_template_is_as_short_as_it_says_and_the_page_shows_all_of_it(root: Path) -> None:
+    template = (root / "examples" / "plugin_template" / "latency_db_template.py").read_text(encoding="utf-8")
+    assert len(template.splitlines()) <= 30
+    blocks = re.findall(r"^```python\n(.*?)^```", (root / "docs" / "backends.md").read_text("utf-8"), re.M | re.S)
+    assert template in blocks, "docs/backends.md is to show examples/plugin_template/latency_db_template.py as it is"
+
+
+@pytest.mark.parametrize("example", ["plugin_backend", "plugin_space", "plugin_template"])
 def test_it_keeps_its_contract(installed: Path, root: Path, example: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(root)])}
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -11,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from backends import registry
+from backends import onnx_export, registry
 from backends.building import Built
 from backends.errors import BackendError
+from backends.protocol import Array
 from latency_db.building import BuildProgress, build_space
 from latency_db.keys import ImageSize
 from latency_db.store import Store
@@ -170,6 +173,41 @@ def test_a_small_space_is_built_for_real(some_db: Path, tmp_path: Path, monkeypa
     assert "no latency of 'sm86-sm120'; it has: none" in line
     (target,) = document(some_db, "targets")
     assert (target["device"], target["runtime"], target["measurements"]) == ("sm86-sm120", "tensorrt_rtx", 0)
+
+
+@RTX
+def test_a_graph_that_the_real_parser_refuses_is_a_failed_row_with_its_words(
+    some_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.backends.graphs import oddity
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    exported, export = list[bytes](), onnx_export.export_onnx
+
+    def odd_at_first(module: nn.Module, inputs: tuple[Array, ...]) -> bytes:
+        exported.append(export(module, inputs) if exported else oddity())
+        return exported[-1]
+
+    monkeypatch.setattr(onnx_export, "export_onnx", odd_at_first)
+    arguments = ("profile", "--backend", "trt", "--build-only", *SMALL, "--only", "op=skip", "--only", "op=merge")
+    result = invoke(some_db, *arguments, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1 and found["built"] == found["specs"] - 1 > 0
+    ((name, words),) = found["failed"].items()
+    assert words.startswith(f"{name}: In node 0 ") and "Oddity" in words and "Plugin not found" in words
+    assert result.stderr.splitlines()[-1] == f"Error: not built: {words}"
+    with Store.open(str(some_db)) as store:
+        (row,) = store.targets()
+        failures = store.failures(row.id, found["run"])
+        assert {spec.name: reason for spec, reason in failures.items()} == {name: words}
+        assert (row.target.device, row.n_measurements) == ("sm86-sm120", 0)
+
+
+def test_every_operator_is_built_before_a_change_lands(root: Path) -> None:
+    assert "make build-check" in (root / ".ci" / "run").read_text(encoding="utf-8")
+    recipe = (root / "Makefile").read_text(encoding="utf-8").partition("\nbuild-check:")[2].partition("\n\n")[0]
+    assert "--build-only --networks 10 --setting compute_capabilities=8.6,12.0" in recipe
+    assert "--only" not in recipe and "--space-setting" not in recipe
 
 
 @RTX

@@ -1,0 +1,232 @@
+"""What is done on a GPU: in which order, for how long, and what is said of what fails. No GPU is needed to tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from tests.benchmarks.conftest import Load
+
+TEN_MINUTES = 600
+WHOLE = {"specs": 3, "measured": 3, "failed": {}}
+COMPLETE: dict[str, dict[str, Any]] = {
+    "tests": {"exit_code": 0, "failed": []},
+    "timings": {"timings": [{"mode": "eager", "latency_ms": 1.0}]},
+    **{
+        name: {"targets": [{"backend": "trt", "profile": WHOLE, "validations": [{"dropped": 0}]}]}
+        for name in ("trt", "torch", "two_targets")
+    },
+}
+
+
+@pytest.fixture
+def plan(load: Load) -> ModuleType:
+    return load("_gpu_plan")
+
+
+@pytest.fixture
+def gpu_check(load: Load) -> ModuleType:
+    return load("gpu_check")
+
+
+class Machine:
+    """Runs nothing: writes the documents that the commands would, and lets time pass."""
+
+    def __init__(self, takes_s: float = 1.0) -> None:
+        self.takes_s, self.seconds = takes_s, 0.0
+        self.commands: list[list[str]] = []
+        self.limits: list[float] = []
+        self.documents: dict[str, dict[str, Any] | str | None] = {}
+        self.said: dict[str, str] = {}
+
+    def now(self) -> float:
+        return self.seconds
+
+    def run(self, command: list[str], log: Path, limit_s: float) -> int | None:
+        self.commands.append(command)
+        self.limits.append(limit_s)
+        self.seconds += min(self.takes_s, limit_s)
+        name = log.stem
+        log.write_text(self.said.get(name, ""))
+        document = self.documents.get(name, COMPLETE.get(name, {}))
+        if self.takes_s > limit_s:
+            return None
+        if document is None:
+            return 1
+        text = document if isinstance(document, str) else json.dumps(document)
+        Path(command[command.index("--output") + 1]).write_text(text)
+        return 0
+
+
+def test_the_essential_comes_first_and_fits_into_ten_minutes(plan: ModuleType, tmp_path: Path) -> None:
+    found = plan.entries(tmp_path)
+    essential = [entry for entry in found if entry.essential]
+    assert [entry.name for entry in essential] == ["tests", "trt", "torch", "two_targets"]
+    assert found[: len(essential)] == essential
+    # The last of them finds all but a query done by the two before it.
+    assert sum(entry.limit_s for entry in essential[:-1]) <= TEN_MINUTES - 30
+    for entry in essential[1:]:
+        budgets = [
+            float(entry.command[entry.command.index(option) + 1].removesuffix("s"))
+            for option in ("--profile-budget", "--time-budget")
+        ]
+        targets = entry.command.count("--target")
+        assert targets * sum(budgets) < entry.limit_s, "the program stops by itself before it is stopped"
+        assert entry.command[entry.command.index("--networks") + 1] == "60"
+        assert entry.command[entry.command.index("--image-size") + 1] == "1024x2048"
+
+
+def test_steps_of_the_two_targets_are_the_same_in_all_entries(plan: ModuleType, tmp_path: Path) -> None:
+    trt, torch_, both = (plan.entries(tmp_path)[index].command for index in (1, 2, 3))
+    assert trt[3] == "trt:flavour=tensorrt_rtx" and torch_[3] == "torch:device_type=cuda,mode=cudagraph"
+    assert both[2:6] == ("--target", trt[3], "--target", torch_[3])
+    kept = trt.index("--profile-budget")
+    assert trt[4:kept] == torch_[4:kept] == both[6 : kept + 2] and both[kept + 2] == "--profile-budget"
+    assert both[-2:] == ("--pictures", str(tmp_path / "pictures"))
+
+
+@pytest.mark.parametrize("camvid", [None, Path("camvid")])
+def test_the_scripts_have_the_options_that_they_are_given(
+    plan: ModuleType, root: Path, tmp_path: Path, camvid: Path | None
+) -> None:
+    found = plan.entries(tmp_path, camvid)
+    assert len({entry.name for entry in found}) == len(found) >= 10
+    for entry in found:
+        script = Path(entry.command[1]).read_text(encoding="utf-8")
+        assert Path(entry.command[1]).parent == root / "benchmarks"
+        for word in (*entry.command[2:], "--output"):
+            assert not word.startswith("--") or f'"{word}"' in script, f"{entry.name}: {word}"
+
+
+def test_what_is_complete_is_not_done_again(gpu_check: ModuleType, plan: ModuleType, tmp_path: Path) -> None:
+    machine, told = Machine(), list[dict[str, str]]()
+    todo = plan.entries(tmp_path)
+    went = gpu_check.check(
+        todo, tmp_path, 900, told=lambda went: told.append(dict(went)), run=machine.run, now=machine.now
+    )
+    assert set(went.values()) == {"done"} and list(went) == [entry.name for entry in todo]
+    assert [len(one) for one in told] == list(range(1, len(todo) + 1)), "known after each, should the machine go"
+    again = gpu_check.check(todo, tmp_path, 900, run=machine.run, now=machine.now)
+    assert set(again.values()) == {"done before"} and len(machine.commands) == len(todo)
+
+
+def test_what_fails_keeps_its_own_words_and_stops_nothing(
+    gpu_check: ModuleType, plan: ModuleType, tmp_path: Path
+) -> None:
+    machine = Machine()
+    refused = "backend 'trt' cannot run here: tensorrt_rtx 1.7.1 does not run on compute capability 6.1"
+    profile = {"specs": 567, "measured": 400, "failed": {}}
+    machine.documents = {
+        "tests": {"exit_code": 1, "failed": ["tests.contracts.TestTorchCuda.test_it"]},
+        "trt": {"targets": [{"backend": "trt", "failed": refused}]},
+        "torch": {"targets": [{"backend": "torch", "profile": profile}]},
+        "two_targets": {
+            "targets": [{"backend": "torch", "profile": {**profile, "measured": 566, "failed": {"conv": "conv: no"}}}]
+        },
+        "backends": None,
+        "timings": {"timings": [{"mode": "compile", "error": "no compiler"}, {"mode": "eager"}]},
+        "compare": '{"cut',
+    }
+    machine.said = {
+        "backends": "Traceback\n  at length\nError: CUDA is out of memory\nand more\n",
+        "compare": "killed\n",
+    }
+    todo = plan.entries(tmp_path)
+    went = gpu_check.check(todo, tmp_path, 9000, run=machine.run, now=machine.now)
+    assert went == {
+        "tests": "1 failed: tests.contracts.TestTorchCuda.test_it",
+        "trt": f"trt: {refused}",
+        "torch": "torch: 167 of 567 operators were not reached",
+        "two_targets": "torch: 1 operators failed, one of them: conv: no",
+        "backends": "exit code 1: CUDA is out of memory",
+        "timings": "compile: no compiler",
+        "compare": "exit code 0: killed",
+        **dict.fromkeys(("predicted_latency", "search_step", "search_step_bfloat16"), "done"),
+    }
+    # All mended: what was not complete, and that alone, is done by the next call.
+    machine.documents = {}
+    again = gpu_check.check(todo, tmp_path, 9000, run=machine.run, now=machine.now)
+    assert [name for name, how in again.items() if how == "done"] == [*went][:7]
+
+
+def test_networks_that_were_not_judged_are_not_complete(plan: ModuleType) -> None:
+    one = {"backend": "trt", "profile": WHOLE, "validations": [{"dropped": 7}]}
+    assert plan.targets_lack({"targets": [one]}) == "trt: 7 networks were not judged"
+    one["validations"] = [{"dropped": 0}]
+    assert plan.targets_lack({"targets": [one]}) is None
+    assert plan.targets_lack({"targets": [one], "comparison_failed": "no common operator"}) == "no common operator"
+
+
+def test_no_tests_are_no_success(plan: ModuleType) -> None:
+    assert "exit code is 5" in plan.tests_lack({"exit_code": 5, "failed": []})
+
+
+def test_time_is_kept(gpu_check: ModuleType, plan: ModuleType, tmp_path: Path) -> None:
+    machine = Machine(takes_s=1000)
+    machine.said["tests"] = "collecting\n"
+    went = gpu_check.check(plan.entries(tmp_path), tmp_path, TEN_MINUTES, run=machine.run, now=machine.now)
+    assert went["tests"] == "not done in 90 s: collecting"
+    assert went["trt"].startswith("not done in 300 s") and went["torch"].startswith("not done in 170 s")
+    assert went["two_targets"].startswith("not done in 40 s")
+    assert went["backends"] == "not begun: no time is left in this call"
+    assert machine.limits == [90, 300, 170, 40] and machine.seconds == TEN_MINUTES
+
+
+@pytest.mark.alone
+def test_a_process_that_takes_too_long_goes_with_all_that_it_started(
+    gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_check, "GRACE_S", 0.2)
+    # A child that does not listen. Shells, as they are there at once.
+    parent, log = """sh -c 'trap "" INT; echo $$; exec sleep 60'; true""", tmp_path / "log"
+    assert gpu_check.run(["sh", "-c", parent], log, 1.0) is None
+    child = int(log.read_text().split()[0])
+    deadline = time.monotonic() + 10
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _runs(child)
+    assert gpu_check.run([sys.executable, "-c", "import sys; sys.exit('Error: no')"], log, 30.0) == 1
+    assert log.read_text() == "Error: no\n"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_without_a_device_nothing_is_checked(
+    gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path / "some" / "check.json")])
+    assert gpu_check.main() == 3
+    assert "no CUDA device here" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("device", [True, False])
+def test_what_is_there_is_published_without_a_device(
+    gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device)
+    monkeypatch.setattr(gpu_check, "ROOT", tmp_path)
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path / "check.json"), "--publish"])
+    assert gpu_check.main() == 1
+    (tmp_path / "check" / "pictures").mkdir(parents=True)
+    for name in ("check.json", "check/two_targets.json", "check/trt.json", "check/pictures/validation-trt.png"):
+        (tmp_path / name).write_text(name)
+    assert gpu_check.main() == 0
+    copied = sorted(str(path.relative_to(tmp_path / "docs")) for path in (tmp_path / "docs").rglob("*.*"))
+    assert copied == ["images/gpu-validation-trt.png", "results/gpu/check.json", "results/gpu/two_targets.json"]
