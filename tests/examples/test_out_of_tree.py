@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.alone
 
-SPACE, BACKEND, TEMPLATE = "plain-conv", "torch-bf16", "onnx-reference"
+SPACE, BACKEND, TEMPLATE = "plain-conv", "torch-fp64", "onnx-reference"
 CLI = [sys.executable, "-c", "from latency_db.cli import main; main()"]
 
 
@@ -84,7 +84,7 @@ def test_profile_and_validate_with_both(installed: Path, tmp_path: Path) -> None
     database = ("--db", str(tmp_path / "some.db"))
     profiled = run(installed, *database, "profile", *what, "--calibration-networks", "4", "--time-budget", "3m")
     assert profiled["space"] == SPACE and profiled["target"]["backend"] == BACKEND
-    assert profiled["target"]["precision"] == "bf16"
+    assert profiled["target"]["precision"] == "fp64"
     assert profiled["measured"] == profiled["specs"] == 2 + 2 * 4 and profiled["failed"] == {}
 
     rows = run(installed, *database, "query", "--backend", BACKEND, "--json")

@@ -1,4 +1,4 @@
-"""PyTorch on the CPU in bfloat16, as a backend for latency-db.
+"""PyTorch on the CPU in float64, as a backend for latency-db.
 
 The module imports no torch: listing backends must stay quick. What needs it imports it.
 """
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 TORCH = Runtime(module="torch", has="nn", oldest=(2, 6), before=3, install="pip install torch")
 
 
-class Bf16Backend(Backend):
-    """Runs the module with weights and activations in bfloat16."""
+class Fp64Backend(Backend):
+    """Runs the module with weights and activations in float64."""
 
-    name = "torch-bf16"
+    name = "torch-fp64"
     settings_schema: ClassVar[dict[str, Setting]] = {
         "threads": Setting(default=1, minimum=1, help="threads within an operator"),
     }
@@ -45,37 +45,37 @@ class Bf16Backend(Backend):
             backend=self.name,
             runtime="torch",
             runtime_version=TORCH.version(TORCH.load()),
-            precision="bf16",
+            precision="fp64",
             settings=self.settings,
         )
 
     def compile(self, workload: Workload) -> Program:
         """Build the module and run it once, so that one that cannot run is found here."""
         with compile_errors(workload.name):
-            program = _Bf16Program(workload, int(self.settings["threads"]))
+            program = _Fp64Program(workload, int(self.settings["threads"]))
             program.load().run()
         return program
 
 
-class _Bf16Program(Program):
+class _Fp64Program(Program):
     def __init__(self, workload: Workload, threads: int) -> None:
         self._workload = workload
         self._threads = threads
 
     def load(self) -> Runner:
         """A module of its own each time: where memory lies is part of the noise."""
-        return _Bf16Runner(self._workload.build(), self._workload.inputs(), self._threads)
+        return _Fp64Runner(self._workload.build(), self._workload.inputs(), self._threads)
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-class _Bf16Runner(Runner):
+class _Fp64Runner(Runner):
     def __init__(self, module: nn.Module, inputs: tuple[Array, ...], threads: int) -> None:
         import torch
 
-        self._module: nn.Module | None = module.bfloat16()
-        self._inputs = tuple(torch.from_numpy(array).bfloat16() for array in inputs)
+        self._module: nn.Module | None = module.double()
+        self._inputs = tuple(torch.from_numpy(array).double() for array in inputs)
         self._results: tuple[torch.Tensor, ...] = ()
         self._threads = threads
 
