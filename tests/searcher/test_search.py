@@ -40,6 +40,12 @@ from trainer.runs.processes import Processes
 TIMES = {"seconds"}
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of so short a search is its pictures; ``unbroken``, which is made before, draws them."""
+    monkeypatch.setattr("searcher.report._drawn", lambda run: ([], "not drawn in this test"))
+
+
 def searched(folder: Path, resume: bool = False, db: str = "sqlite://", **changes: Any) -> RunFolder:
     run = RunFolder(folder)
     with Store.open(db) as store:
@@ -130,7 +136,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the search may catch it."""
 
 
-@pytest.mark.parametrize("step", [0, 2, 4, 7])
+@pytest.mark.parametrize("step", [1, 3, 7])
 def test_a_search_that_stops_anywhere_goes_on_exactly(
     unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
