@@ -23,7 +23,7 @@ class Throttling:
 
 
 class CpuQuota:
-    """Reads ``cpu.stat`` of the process's group and of those around it that have a quota: any of them stops the process.
+    """Reads ``cpu.stat`` of the process's group and of those around it that have a quota: any stops the process.
 
     A quota that is set later is not noticed: most groups have none, and not reading them is worth it.
     """
