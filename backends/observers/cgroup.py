@@ -23,12 +23,13 @@ class Throttling:
 
 
 class CpuQuota:
-    """Reads ``cpu.stat`` of the process's group and of those around it: the quota of any of them stops the process."""
+    """Reads ``cpu.stat`` of the process's group and of those around it that have a quota: any stops the process.
+
+    A quota that is set later is not noticed: most groups have none, and not reading them is worth it.
+    """
 
     def __init__(self, proc: Path, sys: Path) -> None:
-        self._files = [KernelFile(folder / "cpu.stat") for folder in _groups(proc, sys)]
-        # The outermost group of version 2 has such a file, but a quota never.
-        self._files = [file for file in self._files if _throttling(file.read()) is not None]
+        self._files = [KernelFile(folder / "cpu.stat") for folder in _groups(proc, sys) if _has_quota(folder)]
 
     def read(self) -> Throttling | None:
         """The sums over the groups; None where no group counts."""
@@ -67,6 +68,15 @@ def _groups(proc: Path, sys: Path) -> list[Path]:
             found += [folder for folder in folders if folder == root or root in folder.parents]
     # Several names of version 1's folder may be links to one.
     return list({folder.resolve(): folder for folder in found if (folder / "cpu.stat").is_file()}.values())
+
+
+def _has_quota(folder: Path) -> bool:
+    for name, without in (("cpu.max", "max"), ("cpu.cfs_quota_us", "-1")):
+        try:
+            return not (folder / name).read_text(encoding="utf-8").startswith(without)
+        except OSError:
+            continue  # The other version's, or the outermost group of version 2, which never has a quota.
+    return False
 
 
 def _throttling(text: str | None) -> Throttling | None:

@@ -132,7 +132,7 @@ class CpuObserver:
             "load average": (self._processors.load_1min(), "no /proc/loadavg"),
             "steal time": (self._processors.ticks(), "no steal in /proc/stat"),
             "run-queue wait": (self._queue.waits_ns() or None, "no schedstat in /proc/self/task"),
-            "cgroup throttling": (self._quota.read(), "no control group with a cpu.stat that counts it"),
+            "cgroup throttling": (self._quota.read(), "no control group around this process has a quota"),
             "peak memory": (
                 self._memory.peak_mib() if self._memory.reset() else None,
                 "no VmHWM in /proc/self/status, or it may not be reset through /proc/self/clear_refs",

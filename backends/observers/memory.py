@@ -15,21 +15,18 @@ class PeakMemory:
     """Resets the peak that the kernel keeps, and reads it."""
 
     def __init__(self, proc: Path) -> None:
-        self._clear = proc / "self" / "clear_refs"
+        self._path = proc / "self" / "clear_refs"
+        self._clear: int | None = None
         self._status = KernelFile(proc / "self" / "status")
 
     def reset(self) -> bool:
         """Begin anew; whether that was permitted. Where it was not, the peak is of the process's whole life."""
         try:
-            descriptor = os.open(self._clear, os.O_WRONLY)
+            if self._clear is None:
+                self._clear = os.open(self._path, os.O_WRONLY)
+            os.pwrite(self._clear, _RESET_PEAK, 0)
         except OSError:
             return False
-        try:
-            os.write(descriptor, _RESET_PEAK)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
         return True
 
     def peak_mib(self) -> float | None:
@@ -38,5 +35,8 @@ class PeakMemory:
         return int(kib) / 1024 if kib.isdecimal() else None
 
     def close(self) -> None:
-        """Close its file."""
+        """Close its files."""
         self._status.close()
+        if self._clear is not None:
+            os.close(self._clear)
+            self._clear = None

@@ -62,12 +62,16 @@ class FakeKernel:
         for folder, stopped in groups.items():
             text = "usage_usec 99\n" if stopped is None else _v2(*stopped)
             self.write(self.sys / "fs" / "cgroup" / folder / "cpu.stat", text)
+            if stopped is not None:
+                self.write(self.sys / "fs" / "cgroup" / folder / "cpu.max", "50000 100000\n")
 
     def quota_v1(self, path: str, folder: str, periods: int, ns: int) -> None:
         """Control groups of version 1."""
         self.write(self.proc / "self" / "cgroup", f"5:memory:/other\n4:cpu,cpuacct:{path}\n0::/\n")
         text = f"nr_periods 50\nnr_throttled {periods}\nthrottled_time {ns}\n"
-        self.write(self.sys / "fs" / "cgroup" / "cpu,cpuacct" / folder / "cpu.stat", text)
+        group = self.sys / "fs" / "cgroup" / "cpu,cpuacct" / folder
+        self.write(group / "cpu.stat", text)
+        self.write(group / "cpu.cfs_quota_us", "50000\n")
 
 
 def _v2(periods: int, usec: int) -> str:

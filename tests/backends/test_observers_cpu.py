@@ -139,6 +139,33 @@ def test_the_quota_of_a_group_around_it_counts(kernel: FakeKernel, observer: Cpu
     assert found.flags == ("throttled",)
 
 
+def test_groups_without_a_quota_are_not_read(kernel: FakeKernel) -> None:
+    for folder, said in (("outer", "max 100000\n"), ("outer/inner", "50000 100000\n")):
+        kernel.write(kernel.sys / "fs" / "cgroup" / folder / "cpu.max", said)
+    observer = observer_of(kernel)
+    observer.begin()
+    # Without a quota this cannot be: what the file says of it is not looked at.
+    text = "nr_throttled 9\nthrottled_usec 9000\n"
+    kernel.write(kernel.sys / "fs" / "cgroup" / "outer" / "cpu.stat", text)
+    found = observer.end()
+    assert found.values["cgroup_throttled_periods"] == 0 and found.flags == ()
+    observer.close()
+
+
+@pytest.mark.parametrize("quota", ["cpu.cfs_quota_us", "cpu.max"])
+def test_where_no_group_has_a_quota_there_is_nothing_to_see(kernel: FakeKernel, quota: str) -> None:
+    shutil.rmtree(kernel.sys / "fs")
+    kernel.quota_v1("/a", "a", 1, 1)
+    group = kernel.sys / "fs" / "cgroup" / "cpu,cpuacct" / "a"
+    (group / "cpu.cfs_quota_us").unlink()
+    kernel.write(group / quota, "-1\n" if quota == "cpu.cfs_quota_us" else "max 100000\n")
+    observer = observer_of(kernel)
+    observer.begin()
+    assert "cgroup_throttled_ms" not in observer.end().values
+    assert observer.sources()["cgroup throttling"] == "no control group around this process has a quota"
+    observer.close()
+
+
 @pytest.mark.parametrize(("path", "folder"), [("/a/b", "a/b"), ("/docker/of/the/host", "")])
 def test_control_groups_of_version_1(kernel: FakeKernel, path: str, folder: str) -> None:
     shutil.rmtree(kernel.sys / "fs")

@@ -189,11 +189,14 @@ def test_on_a_cpu_it_is_refused_in_one_line(
 
 
 def test_without_permission_there_is_no_run(
-    watch: Callable[..., World], database: Path, log: Path, tmp_path: Path
+    watch: Callable[..., World], database: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["latency-db", "profile", "--lock-clocks"])
     nvml_folder(tmp_path / "bindings", log, refuse="permission")
     watch(one_in(10**6), gpu=True)
-    assert "sudo --preserve-env" in the_line(invoke(database, *PROFILE, "--lock-clocks"))
+    assert "(sudo --preserve-env latency-db profile --lock-clocks)" in the_line(
+        invoke(database, *PROFILE, "--lock-clocks")
+    )
     with Store.open(str(database)) as store:
         assert store.runs() == []
 
