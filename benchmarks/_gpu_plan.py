@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ON_CUDA = ("--torch-device", "cuda")
 TRT = "trt:flavour=tensorrt_rtx"
 NO_DOCUMENT = "no document"
+STEPS = "steps"
+"""Of the folder, where what the steps of the two targets said is kept."""
 TORCH = "torch:device_type=cuda,mode=cudagraph"
 
 Lack = Callable[[dict[str, Any]], str | None]
@@ -149,7 +151,7 @@ def _targets(
     command = _script(
         "two_targets.py",
         *(word for target in targets for word in ("--target", target)),
-        *("--db", str(folder / "two_targets.db"), "--keep", str(folder / "steps")),
+        *("--db", str(folder / "two_targets.db"), "--keep", str(folder / STEPS)),
         *("--image-size", "1024x2048", "--networks", "60", "--calibration-networks", "12"),
         *("--profile-budget", budgets[0], "--time-budget", budgets[1]),
         *(("--pictures", str(pictures)) if pictures else ()),

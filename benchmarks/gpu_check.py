@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from _common import provenance
-from _gpu_plan import NO_DOCUMENT, ROOT, Entry, entries, last_words, state
+from _gpu_plan import NO_DOCUMENT, ROOT, STEPS, Entry, entries, last_words, state
 
 NO_DEVICE = 3
 SHORTEST_S = 15.0
@@ -116,12 +116,14 @@ def attempt(entry: Entry, folder: Path, limit_s: float, run: Run) -> str:
 
 
 def publish(summary: Path, folder: Path, docs: Path) -> list[str]:
-    """Copy documents and pictures to where the documentation has them; their names."""
+    """Copy documents, pictures and validations to where the documentation has them; their names."""
     results, images = docs / "results" / "gpu", docs / "images"
     results.mkdir(parents=True, exist_ok=True)
     copies = [(folder / f"{name}.json", results / f"{name}.json") for name in PUBLISHED]
     copies += [(summary, results / "check.json")]
     copies += [(picture, images / f"gpu-{picture.name}") for picture in sorted((folder / "pictures").glob("*.png"))]
+    reports = sorted((folder / STEPS).glob("*/report.json"))
+    copies += [(report, results / f"validation-{report.parent.name}.json") for report in reports]
     there = [(source, target) for source, target in copies if source.exists()]
     for source, target in there:
         shutil.copy(source, target)

@@ -254,9 +254,15 @@ def test_what_is_there_is_published_without_a_device(
     (tmp_path / "docs" / "images").mkdir(parents=True)
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path / "check.json"), "--publish"])
     assert gpu_check.main() == 1
-    (tmp_path / "check" / "pictures").mkdir(parents=True)
-    for name in ("check.json", "check/two_targets.json", "check/trt.json", "check/pictures/validation-trt.png"):
+    for name in (
+        *("check.json", "check/two_targets.json", "check/trt.json"),
+        *("check/pictures/validation-trt.png", "check/steps/trt-1/report.json"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     assert gpu_check.main() == 0
     copied = sorted(str(path.relative_to(tmp_path / "docs")) for path in (tmp_path / "docs").rglob("*.*"))
-    assert copied == ["images/gpu-validation-trt.png", "results/gpu/check.json", "results/gpu/two_targets.json"]
+    assert copied == [
+        "images/gpu-validation-trt.png",
+        *(f"results/gpu/{name}.json" for name in ("check", "two_targets", "validation-trt-1")),
+    ]
