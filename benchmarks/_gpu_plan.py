@@ -12,6 +12,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ON_CUDA = ("--torch-device", "cuda")
 TRT = "trt:flavour=tensorrt_rtx"
+NO_DOCUMENT = "no document"
+STEPS = "steps"
+"""Of the folder, where what the steps of the two targets said is kept."""
 TORCH = "torch:device_type=cuda,mode=cudagraph"
 
 Lack = Callable[[dict[str, Any]], str | None]
@@ -148,7 +151,7 @@ def _targets(
     command = _script(
         "two_targets.py",
         *(word for target in targets for word in ("--target", target)),
-        *("--db", str(folder / "two_targets.db"), "--keep", str(folder / "steps")),
+        *("--db", str(folder / "two_targets.db"), "--keep", str(folder / STEPS)),
         *("--image-size", "1024x2048", "--networks", "60", "--calibration-networks", "12"),
         *("--profile-budget", budgets[0], "--time-budget", budgets[1]),
         *(("--pictures", str(pictures)) if pictures else ()),
@@ -167,15 +170,15 @@ def _camvid(folder: Path, data: Path) -> tuple[str, ...]:
 
 
 def state(entry: Entry, folder: Path) -> str | None:
-    """What an entry's document lacks; None where it lacks nothing, and "no document" where there is none."""
+    """What an entry's document lacks; None where it lacks nothing, and :data:`NO_DOCUMENT` where there is none."""
     output = entry.output(folder)
     if not output.exists():
-        return "no document"
+        return NO_DOCUMENT
     try:
         return entry.lacks(json.loads(output.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError):  # It was being written when the machine was taken away.
         output.unlink()
-        return "no document"
+        return NO_DOCUMENT
 
 
 def last_words(log: Path) -> str:

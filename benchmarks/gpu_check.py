@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from _common import provenance
-from _gpu_plan import ROOT, Entry, entries, last_words, state
+from _gpu_plan import NO_DOCUMENT, ROOT, STEPS, Entry, entries, last_words, state
 
 NO_DEVICE = 3
 SHORTEST_S = 15.0
@@ -101,25 +101,29 @@ def attempt(entry: Entry, folder: Path, limit_s: float, run: Run) -> str:
     if limit_s < SHORTEST_S:
         return "not begun: no time is left in this call"
     output, log = entry.output(folder), entry.log(folder)
-    output.unlink(missing_ok=True)
+    # What an earlier call left stays until there is something to take its place.
+    fresh = output.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
     print(f"{entry.name}: at most {limit_s:.0f} s", file=sys.stderr, flush=True)
-    code = run([*entry.command, "--output", str(output)], log, limit_s)
-    lacks = state(entry, folder)
-    if lacks is None:
-        return "done"
-    if output.exists():
-        return lacks
+    code = run([*entry.command, "--output", str(fresh)], log, limit_s)
+    if fresh.exists():
+        fresh.replace(output)
+        lacks = state(entry, folder)
+        if lacks != NO_DOCUMENT:
+            return lacks or "done"
     how = f"not done in {limit_s:.0f} s" if code is None else f"exit code {code}"
     return f"{how}: {last_words(log)}"
 
 
 def publish(summary: Path, folder: Path, docs: Path) -> list[str]:
-    """Copy documents and pictures to where the documentation has them; their names."""
+    """Copy documents, pictures and validations to where the documentation has them; their names."""
     results, images = docs / "results" / "gpu", docs / "images"
     results.mkdir(parents=True, exist_ok=True)
     copies = [(folder / f"{name}.json", results / f"{name}.json") for name in PUBLISHED]
     copies += [(summary, results / "check.json")]
     copies += [(picture, images / f"gpu-{picture.name}") for picture in sorted((folder / "pictures").glob("*.png"))]
+    reports = sorted((folder / STEPS).glob("*/report.json"))
+    copies += [(report, results / f"validation-{report.parent.name}.json") for report in reports]
     there = [(source, target) for source, target in copies if source.exists()]
     for source, target in there:
         shutil.copy(source, target)
@@ -154,9 +158,11 @@ def main() -> int:
         todo = [entry for entry in todo if entry.name in options.only]
     out.parent.mkdir(parents=True, exist_ok=True)
     about = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, **provenance()}
+    # What is not asked for this time is as it was.
+    earlier = json.loads(out.read_text(encoding="utf-8"))["entries"] if out.exists() else {}
 
     def write(went: dict[str, str]) -> None:
-        out.write_text(json.dumps({**about, "entries": went}, indent=2) + "\n", encoding="utf-8")
+        out.write_text(json.dumps({**about, "entries": {**earlier, **went}}, indent=2) + "\n", encoding="utf-8")
 
     went = check(todo, folder.resolve(), 60 * options.minutes, told=write)
     unfinished = [name for name, how in went.items() if not how.startswith("done")]

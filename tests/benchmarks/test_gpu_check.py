@@ -151,6 +151,11 @@ def test_what_fails_keeps_its_own_words_and_stops_nothing(
         "compare": "exit code 0: killed",
         **dict.fromkeys(("predicted_latency", "search_step", "search_step_bfloat16"), "done"),
     }
+    # Cut off, the next call leaves what is known of them.
+    machine.takes_s = 5000
+    cut = gpu_check.check(todo, tmp_path, 90, run=machine.run, now=machine.now)
+    assert cut["tests"].startswith("not done in 90 s") and (tmp_path / "tests.json").exists()
+    machine.takes_s = 1
     # All mended: what was not complete, and that alone, is done by the next call.
     machine.documents = {}
     again = gpu_check.check(todo, tmp_path, 9000, run=machine.run, now=machine.now)
@@ -205,6 +210,31 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def test_what_is_not_asked_for_is_as_it_was(
+    gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")
+    asked = list[list[str]]()
+
+    def check(todo: list[Any], folder: Path, seconds: float, *, told: Any) -> dict[str, str]:
+        asked.append([entry.name for entry in todo])
+        told(went := {entry.name: f"done by call {len(asked)}" for entry in todo})
+        return went
+
+    monkeypatch.setattr(gpu_check, "check", check)
+    out = tmp_path / "runs" / "check.json"
+    for options in (["--essential"], ["--only", "trt", "timings"]):
+        monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(out), *options])
+        assert gpu_check.main() == 0
+    assert asked == [["tests", "trt", "torch", "two_targets"], ["trt", "timings"]]
+    written = json.loads(out.read_text())
+    assert written["gpu"] == "A card" and {name: how[-1] for name, how in written["entries"].items()} == {
+        **dict.fromkeys(("tests", "torch", "two_targets"), "1"),
+        **dict.fromkeys(("trt", "timings"), "2"),
+    }
+
+
 def test_without_a_device_nothing_is_checked(
     gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,9 +254,15 @@ def test_what_is_there_is_published_without_a_device(
     (tmp_path / "docs" / "images").mkdir(parents=True)
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path / "check.json"), "--publish"])
     assert gpu_check.main() == 1
-    (tmp_path / "check" / "pictures").mkdir(parents=True)
-    for name in ("check.json", "check/two_targets.json", "check/trt.json", "check/pictures/validation-trt.png"):
+    for name in (
+        *("check.json", "check/two_targets.json", "check/trt.json"),
+        *("check/pictures/validation-trt.png", "check/steps/trt-1/report.json"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     assert gpu_check.main() == 0
     copied = sorted(str(path.relative_to(tmp_path / "docs")) for path in (tmp_path / "docs").rglob("*.*"))
-    assert copied == ["images/gpu-validation-trt.png", "results/gpu/check.json", "results/gpu/two_targets.json"]
+    assert copied == [
+        "images/gpu-validation-trt.png",
+        *(f"results/gpu/{name}.json" for name in ("check", "two_targets", "validation-trt-1")),
+    ]
