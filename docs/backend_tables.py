@@ -159,7 +159,7 @@ def _target(one: dict[str, Any]) -> str:
 
 
 def _compared(document: dict[str, Any], table: Table) -> str:
-    a, b = (one["backend"] for one in document["targets"])
+    a, b = (one["backend"] for one in document["targets"] if "target" in one)
     found = document["comparison"]
     rows = [
         (f"`{one['op']}`", str(one["operators"]), f"{one['ratio']:.3f}", f"{one['against_all']:.2f}×")
