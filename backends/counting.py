@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -70,6 +71,14 @@ class Visited:
         """One more."""
         self.values.append(value)
         self.clean.append(clean)
+
+    @property
+    def in_order(self) -> tuple[float, ...]:
+        """One per visit, NaN for those that do not count: what is at one place for several workloads is of one time."""
+        found = self.counted
+        if found.flagged:
+            return found.values
+        return tuple(value if clean else math.nan for value, clean in zip(self.values, self.clean, strict=True))
 
     @property
     def counted(self) -> Counted:

@@ -82,6 +82,7 @@ class Job:
         next_round: the number of its next visit.
         always: measure it in every round, however tight its interval is.
         every: once it has its first few visits, measure it in every so many-th round only.
+        failed: it could not be run, and is not visited any more.
     """
 
     key: Hashable
@@ -90,6 +91,7 @@ class Job:
     next_round: int = 0
     always: bool = False
     every: int = 1
+    failed: bool = False
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -184,6 +186,7 @@ class _Loop:
         self.programs: dict[Hashable, Program] = {}
         self.failed: dict[Hashable, str] = {}
         self.reference_times: list[float] = []
+        self.unclean_reference_times: list[float] = []
         self.visits = 0
         self.tight = {job.key for job in self.jobs if job.is_known(plan)}
         self.started = now()
@@ -241,7 +244,7 @@ class _Loop:
             reason=reason or ("rounds" if wide else "confident"),
             rounds=rounds,
             visits=self.visits,
-            reference_ms=self.undisturbed() if self.reference_times else math.nan,
+            reference_ms=self.undisturbed() if self.visits else math.nan,
             elapsed_s=self.now() - self.started,
             failed=dict(self.failed),
             wide=wide,
@@ -271,12 +274,13 @@ class _Loop:
 
     def tell_reference(self) -> None:
         # In a round in which every job failed, the reference did not run.
-        if self.reference_times:
+        if self.visits:
             self.undisturbed_ms = self.undisturbed()
             self.sink.round_ended(self.undisturbed_ms)
 
     def undisturbed(self) -> float:
-        return float(np.percentile(self.reference_times, UNDISTURBED_PERCENTILE))
+        """Of the visits that count; of all, where none of them does."""
+        return float(np.percentile(self.reference_times or self.unclean_reference_times, UNDISTURBED_PERCENTILE))
 
     # One visit.
 
@@ -307,6 +311,7 @@ class _Loop:
         self.sink.visited(job.key, visit)
 
     def fail(self, job: Job, error: CompileError) -> None:
+        job.failed = True
         self.failed[job.key] = str(error)
         self.sink.failed(job.key, job.next_round, str(error))
 
@@ -339,17 +344,18 @@ class _Loop:
             elapsed.append(_time(clock, runner, repeats))
             references.append(_time(clock, reference, beside))
         seen = merged(observer.end() for observer in self.observers)
-        self.reference_times += references
-        if math.isnan(self.undisturbed_ms):
-            self.undisturbed_ms = self.undisturbed()
         visit = Visit(
             round=job.next_round,
             elapsed_ms=tuple(elapsed),
             reference_ms=tuple(references),
             repeats=repeats,
             warmup=plan.warmup,
-            observed=seen.values or None,
+            observed=seen.values if self.observers else None,
+            flags=seen.flags,
         )
+        (self.reference_times if visit.clean else self.unclean_reference_times).extend(references)
+        if math.isnan(self.undisturbed_ms):
+            self.undisturbed_ms = self.undisturbed()
         return replace(visit, flags=(*self.flags(visit), *seen.flags))
 
     def flags(self, visit: Visit) -> tuple[str, ...]:

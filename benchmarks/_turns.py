@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from backends.errors import BackendError, CompileError
 from backends.measure import Job, Plan, Progress, measure
+from backends.observers import Observer
 from backends.protocol import Backend, Clock, Program, Runner, Workload
 from backends.reference import reference_workload
-from backends.samples import Estimate, Visit, estimate
+from backends.samples import Estimate, Visit
 
 
 class Silent:
@@ -55,6 +56,10 @@ class CompilesOnce:
     def clock(self) -> Clock:
         """The backend's own."""
         return self._backend.clock
+
+    def observers(self) -> Sequence[Observer]:
+        """The backend's own."""
+        return self._backend.observers()
 
     def compile(self, workload: Workload) -> Program:
         """As the backend does it, once."""
@@ -118,7 +123,7 @@ class Stand:
 
     def latency(self, job: Job) -> Estimate | None:
         """In ms; None where there is no visit."""
-        return estimate(job.ratios).scaled(self.reference_ms) if job.ratios else None
+        return job.estimate().scaled(self.reference_ms) if job.ratios else None
 
 
 def take_turns(

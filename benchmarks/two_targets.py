@@ -2,7 +2,7 @@
 
 Everything goes through the program `latency-db`, into one database. What a target's steps said is kept beside it: the
 same call goes on where it was, and gives its steps anew only where their options are others. A target that fails keeps
-its own words and does not stop the other.
+its own words and does not stop the other. Exits 1 where something failed, or a validation missed its bounds.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Steps:
         folder: for reports, and documents of finished steps.
         what: options that say what is measured: space, size, device.
         space: the options of the space among them.
+        bounds: the options that say what a validation has to reach.
         again: give every step, also what left nothing open.
     """
 
@@ -80,6 +81,7 @@ class Steps:
     folder: Path
     what: tuple[str, ...]
     space: tuple[str, ...] = ()
+    bounds: tuple[str, ...] = ()
     again: bool = False
 
     def profile(self, measured: Measured, budget: str) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Steps:
     def validate(self, measured: Measured, seed: int, networks: int, budget: str) -> dict[str, Any]:
         """Predicted and measured networks."""
         report = self.report(measured, seed)
-        words = ["--networks", str(networks), "--seed", str(seed), "--report", str(report)]
+        words = ["--networks", str(networks), "--seed", str(seed), "--report", str(report), *self.bounds]
         return self._once(
             f"{measured.name}-validate-{seed}",
             ["validate", *measured.options, *self.what, *words],
@@ -163,6 +165,8 @@ def measure(steps: Steps, measured: Measured, options: argparse.Namespace) -> di
                 {
                     "seed": seed,
                     **{key: document[key] for key in FIGURES},
+                    "outcome": document["verdict"]["outcome"],
+                    "reasons": document["verdict"]["reasons"],
                     "calibration": document["calibration"]["method"],
                     "stopped": document["protocol"]["stopped because"],
                     "took": document["protocol"]["took"],
@@ -193,6 +197,8 @@ def main() -> int:
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--profile-budget", default="10m", help="for each target")
     parser.add_argument("--time-budget", default="10m", help="for each validation")
+    parser.add_argument("--min-pearson", type=float, default=0.993, help="r that each validation has to reach")
+    parser.add_argument("--max-mape", type=float, default=0.03, help="error that none may exceed, a fraction")
     parser.add_argument("--again", action="store_true", help="measure more, also where no step has left anything open")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each target's first validation")
     parser.add_argument("--output", type=Path)
@@ -213,6 +219,7 @@ def main() -> int:
         again=options.again or (is_file and not Path(options.db).exists()),
         what=(*device, *space, *what),
         space=("--space", "fasterseg", *space),
+        bounds=("--min-pearson", str(options.min_pearson), "--max-mape", str(options.max_mape)),
     )
     found = [measure(steps, measured, options) for measured in targets]
     document: dict[str, Any] = {
@@ -224,7 +231,8 @@ def main() -> int:
     }
     stored = [one["target"] for one in found if "target" in one]
     if len(stored) == 2:
-        a, b = (f"{target['device']}:{target['backend']}" for target in stored)
+        # The database may have others of the same device and backend: of another version, or with other settings.
+        a, b = (target["key"] for target in stored)
         try:
             comparison = steps.compare(a, b, options.image_size)
             document["comparison"] = {key: comparison[key] for key in COMPARED}
@@ -233,15 +241,17 @@ def main() -> int:
     if options.pictures is not None:
         keep_pictures(steps, [one for one, known in zip(targets, found, strict=True) if known["validations"]], options)
     publish(document, options.output)
-    return 1 if any("failed" in one for one in found) or "comparison_failed" in document else 0
+    judged = [validation["outcome"] == "passed" for one in found for validation in one["validations"]]
+    complete = "comparison" in document and not any("failed" in one for one in found)
+    return 0 if complete and all(judged) else 1
 
 
 def keep_pictures(steps: Steps, targets: list[Measured], options: argparse.Namespace) -> None:
-    """A copy of each target's first picture, by its backend's name."""
+    """A copy of each target's first picture."""
     options.pictures.mkdir(parents=True, exist_ok=True)
     for measured in targets:
         picture = steps.report(measured, options.seeds[0]) / "validation.png"
-        shutil.copy(picture, options.pictures / f"validation-{measured.backend}.png")
+        shutil.copy(picture, options.pictures / f"validation-{measured.name}.png")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ def fit(
         family: take this one whatever its error, as an ablation does; only its penalties are chosen.
 
     Raises:
-        ValueError: no samples, an operator without a positive ratio, or too few networks for the family asked for.
+        ValueError: no samples, an operator without a positive ratio, or too few networks for the family asked for, or
+            no usable model of it.
     """
     problem = _Problem.of(samples, operator_ratio)
     plain = problem.total - 1
@@ -93,7 +94,10 @@ def fit(
     usable = np.concatenate([trial.usable for trial in trials])
     chosen: int | None
     if family is not None:
-        chosen = int(np.argmin(np.where(usable, errors.mean(axis=1), np.inf)))
+        if not usable.any():
+            raise ValueError(f"a calibration by {family} would make some operator's latency negative")
+        cap = _cap(errors[0])
+        chosen = int(np.argmin(np.where(usable, np.minimum(errors, cap).mean(axis=1), np.inf)))
     else:
         chosen = _choose(cells, plain, errors, usable)
     if chosen is None:
@@ -233,7 +237,9 @@ def _trials(
     for boundary_ratio in _boundary_ratios(samples, ratios):
         less = {spec: without_boundary(spec, ratio, boundary_ratio) for spec, ratio in ratios.items()}
         bounded.append(_Trial.of(_Problem.of(samples, less), boundary_ratio, [BOUNDARY], seed))
-    best = min(bounded, key=lambda trial: float(_capped(trial.errors).mean()))
+    # By the same cap for all: each by its own would let one wild network move the bound that it is judged by.
+    cap = _cap(bounded[0].errors[0])
+    best = min(bounded, key=lambda trial: float(np.minimum(trial.errors, cap).mean()))
     if of([BOUNDARY]):
         trials.append(best)
     if cells := of(richer):
@@ -367,11 +373,6 @@ def _cap(errors: Array) -> float:
     """
     middle = np.median(errors)
     return max(float(middle + 5 * 1.4826 * np.median(np.abs(errors - middle))), SMALLEST_SIGMA)
-
-
-def _capped(errors: Array) -> Array:
-    """(1, n) errors of one model, the wild ones cut off."""
-    return np.minimum(errors, _cap(errors[0]))
 
 
 def _is_as_good(simple: Array, best: Array) -> bool:

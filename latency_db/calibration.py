@@ -91,8 +91,9 @@ class Calibration:
 
     Attributes:
         method: ``identity``, ``global``, ``boundary``, ``op`` or ``pair``: the family that was chosen.
-        cv_error: mean |predicted/measured − 1| in cross-validation, of networks that the fit had not seen. NaN where
-            nothing was fitted.
+        cv_error: mean |predicted/measured − 1| in cross-validation, of networks that the fit had not seen; the best of
+            the models tried, which had: a little smaller than of networks of another draw. NaN where nothing was
+            fitted.
         networks: how many networks it was learnt from.
         global_scale: g, multiplies every operator.
         boundary_ratio: k, taken off per million numbers that cross an operator's boundary, as a ratio.

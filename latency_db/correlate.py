@@ -15,6 +15,7 @@ from scipy import stats
 from backends.samples import center
 
 Vector = NDArray[np.float64]
+Index = NDArray[np.intp]
 Key = TypeVar("Key", bound=Hashable)
 
 MIN_NETWORKS = 3
@@ -112,7 +113,7 @@ def split_half_reliability(visits: Mapping[Key, Sequence[float]], *, splits: int
     what a round does to all of them alike does not disturb their order, neither here nor in the report.
 
     Args:
-        visits: per item one value per visit, in the order in which they were made.
+        visits: per item one value per visit, in the order in which they were made; NaN for one that does not count.
         splits: how many splits; the first is by odd and even position, the others are drawn.
         seed: of the draws, so that the same visits always give the same figure.
 
@@ -143,7 +144,7 @@ def prediction_reliability(
 
     Args:
         predict: predicts every network, always in the same order, from one value per operator.
-        visits: per operator one value per visit, in order.
+        visits: per operator one value per visit, in order; NaN for one that does not count.
         splits: how many splits are averaged.
         seed: of the splits that are drawn.
 
@@ -245,24 +246,37 @@ def _halves(
     """Per split, the middle of either half of every key's visits, as an estimate would take it."""
     if splits < 1:
         raise ValueError(f"reliability needs at least one split, not {splits}")
-    short = [key for key, values in visits.items() if len(values) < 2]
+    arrays = {key: np.asarray(values, dtype=np.float64) for key, values in visits.items()}
+    count = {key: ~np.isnan(values) for key, values in arrays.items()}
+    short = [key for key, good in count.items() if good.sum() < 2]
     if short or not visits:
         detail = (
             f"{len(short)} of {len(visits)} have fewer, {short[0]} for one" if short else "there is nothing to split"
         )
         raise ValueError(f"split halves need two visits of everything: {detail}")
-    arrays = {key: np.asarray(values, dtype=np.float64) for key, values in visits.items()}
-    lengths = {len(values) for values in arrays.values()}
-    longest = max(lengths)
+    longest = max(map(len, arrays.values()))
     rng = np.random.default_rng(seed)
     for index in range(splits):
         order = np.arange(longest) if index == 0 else rng.permutation(longest)
-        # Taking turns along one order balances the halves of every key, however many visits it has.
-        orders = {length: order[order < length] for length in lengths}
-        yield (
-            {key: center(values[orders[len(values)][0::2]]) for key, values in arrays.items()},
-            {key: center(values[orders[len(values)][1::2]]) for key, values in arrays.items()},
-        )
+        first, second = {}, {}
+        for key, values in arrays.items():
+            one, other = _split(order[order < len(values)], count[key])
+            first[key], second[key] = center(values[one]), center(values[other])
+        yield first, second
+
+
+def _split(order: Index, counts: NDArray[np.bool_]) -> tuple[Index, Index]:
+    """Two halves of the places that count.
+
+    Taking turns along one order balances the halves of every key, however many visits it has; places that do not count
+    are dropped afterwards, so that what was at one time goes to the same half for all. Where that leaves one empty,
+    turns are taken by those that are left.
+    """
+    one, other = (half[counts[half]] for half in (order[0::2], order[1::2]))
+    if not (len(one) and len(other)):
+        left = order[counts[order]]
+        one, other = left[0::2], left[1::2]
+    return one, other
 
 
 def _corrected(halves: Iterator[tuple[Vector, Vector]] | Sequence[tuple[Vector, Vector]], *, items: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,11 @@ from latency_db.errors import InputError
 from latency_db.keys import OpSpec
 from latency_db.rows import FlagCounts
 
+_log = logging.getLogger(__name__)
+
 DEFAULT_CALIBRATION_NETWORKS = 24
+LEAST_SAMPLES = 3
+"""Fewer networks are not worth a calibration."""
 NETWORK_ROUNDS = 4
 """Networks take part in every fourth round of a profile: a visit to one costs as much as to ten operators."""
 
@@ -174,14 +179,26 @@ def calibrate(
     Returns ``None``, and stores nothing, where fewer than three networks and all their operators were measured.
     """
     ratios = {spec: job.estimate().value for spec, job in operators.items() if job.ratios}
+    measured = [
+        network
+        for network in networks
+        if network_jobs[network.id].ratios and all(spec in ratios for spec in network.decomposition.specs)
+    ]
+    clean = [network for network in measured if not network_jobs[network.id].estimate().flagged]
+    if len(clean) < LEAST_SAMPLES <= len(measured):
+        _log.warning(
+            "the calibration rests on networks that were throttled or contended whenever they were visited: %d of %d",
+            len(measured) - len(clean),
+            len(measured),
+        )
+        clean = measured
     samples = [
         NetworkSample(
             network.decomposition.specs, network.decomposition.edges, network_jobs[network.id].estimate().value
         )
-        for network in networks
-        if network_jobs[network.id].ratios and all(spec in ratios for spec in network.decomposition.specs)
+        for network in clean
     ]
-    if len(samples) < 3:
+    if len(samples) < LEAST_SAMPLES:
         return None
     calibration = fit(samples, ratios)
     campaign.store.add_calibration(

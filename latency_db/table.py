@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,14 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.gpu_clocks import LOCKED_CLOCK
-from backends.protocol import Target
 from backends.samples import Estimate, estimates
 from latency_db import spaces
 from latency_db.calibration import Calibration, PairKey
 from latency_db.errors import NotFoundError, PredictionError
 from latency_db.keys import ImageSize, OpSpec
 from latency_db.predict import Prediction, predict
+from latency_db.profile_command import profile_command
 from latency_db.rows import SpecSeries, TargetRow
 from latency_db.space import Decomposition, Space
 from latency_db.store import Store
@@ -310,7 +307,7 @@ def _lacking(
             "(stem, head, classes) with --space-setting"
         )
     elif MEASURED in row.provenances:
-        mends = f"measure them: {_profile_command(row.target, space, image, batch)}"
+        mends = f"measure them: {profile_command(row.target, space, image, batch)}"
     else:
         mends = f"they were imported: import a file that has them, or measure on {row.target.device}"
     return PredictionError(
@@ -318,18 +315,3 @@ def _lacking(
         f"the first of them {missing[0].name}",
         hint=f"{mends}; or ask for predicted ones: --predict-missing",
     )
-
-
-def _profile_command(target: Target, space: Space, image: ImageSize, batch: int) -> str:
-    """What measures the operators on that very target."""
-    command = f"latency-db profile --backend {target.backend} --device {target.device} --image-size {image}"
-    for setting, chosen in sorted(target.settings.items()):
-        command += f" --lock-clocks {chosen}" if setting == LOCKED_CLOCK else f" --setting {setting}={chosen}"
-    if space.name != "fasterseg":
-        command += f" --space {space.name}"
-    default = spaces.create(space.name).settings if space.name in spaces.names() else {}
-    for name, value in space.settings.items():
-        if value != default.get(name):
-            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-            command += f" --space-setting {shlex.quote(f'{name}={text}')}"
-    return command if batch == 1 else f"{command} --batch {batch}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.measure import Job, Outcome, Plan
 from backends.samples import Estimate
-from latency_db import spaces
 from latency_db.calibration import Calibration
 from latency_db.calibration_row import CalibrationRow
 from latency_db.campaign import CALIBRATION_SEED, Campaign, Network
 from latency_db.errors import InputError, PredictionError
 from latency_db.keys import OpSpec
 from latency_db.predict import Prediction, missing, predict
+from latency_db.profile_command import profile_command
 from latency_db.profiling import calibrate, stored_row
 from latency_db.space import Architecture
 
@@ -122,16 +121,7 @@ class Trial:
 
     def _profile_command(self) -> str:
         campaign = self.campaign
-        space, words = campaign.space, ["latency-db profile", f"--backend {campaign.backend.name}"]
-        words.append(f"--image-size {campaign.image}")
-        words += [] if campaign.locked_mhz is None else [f"--lock-clocks {campaign.locked_mhz}"]
-        usual = spaces.create(space.name).settings if space.name in spaces.names() else space.settings
-        words += [
-            f"--space-setting {name}={json.dumps(value, separators=(',', ':'))}"
-            for name, value in space.settings.items()
-            if usual.get(name) != value
-        ]
-        return " ".join(words)
+        return profile_command(campaign.target, campaign.space, campaign.image, campaign.batch)
 
     def _known_to_calibration(self) -> set[int]:
         """Networks that a calibration is or was fitted to: they are never judged."""
@@ -183,7 +173,10 @@ class Trial:
     def lacks_clean_visits(self) -> bool:
         """Whether something that is measured does: it is visited as long as there is time."""
         operators, networks = self.flagged()
-        return bool(networks) or (bool(operators) and not self.stored)
+        jobs = [self.networks[network.id] for network in networks]
+        if not self.stored:
+            jobs += [self.operators[spec] for spec in operators]
+        return not all(job.failed for job in jobs)
 
     def left_out(self) -> int:
         """Visits, stored ones included, that do not count."""

@@ -83,10 +83,11 @@ class _Validator(Trial):
 
     def reliabilities(self, networks: Sequence[Network], calibration: Calibration) -> tuple[float, float]:
         """Of the measurements and of the predictions; NaN where there are too few visits."""
-        measured = {network.id: self.networks[network.id].ratios for network in networks}
+        measured = {network.id: self.networks[network.id].visited.in_order for network in networks}
         specs = sorted({spec for network in networks for spec in network.decomposition.specs})
-        visits = {spec: self.operators[spec].ratios for spec in specs}
-        if len(networks) < MIN_NETWORKS or min(map(len, [*measured.values(), *visits.values()])) < 2:
+        visits = {spec: self.operators[spec].visited.in_order for spec in specs}
+        jobs = [*(self.networks[network.id] for network in networks), *(self.operators[spec] for spec in specs)]
+        if len(networks) < MIN_NETWORKS or min(len(job.ratios) for job in jobs) < 2:
             return math.nan, math.nan
         counts = np.array([[used[spec] for spec in specs] for used in map(_counted, networks)])
         constant = np.array([pair_sum(network, calibration) for network in networks])

@@ -78,6 +78,7 @@ def build_and_tell(
 def target_document(target: Target) -> dict[str, object]:
     """What a latency, or a program, is of."""
     return {
+        "key": target.key,
         "device": target.device,
         "backend": target.backend,
         "runtime": target.runtime,

@@ -117,6 +117,7 @@ def _document(a: TargetRow, b: TargetRow, found: Comparison, top: int) -> dict[s
             "precision": row.target.precision,
             "settings": dict(row.target.settings),
             "only": len(only),
+            "flagged": sum(row.flagged for row in rows),
             "provenance": _provenances(rows),
         }
         for row, rows, only in sides
@@ -141,6 +142,7 @@ def _document(a: TargetRow, b: TargetRow, found: Comparison, top: int) -> dict[s
                 "ratio": pair.ratio,
                 "ratio_95": None if pair.interval is None else list(pair.interval),
                 "against_all": pair.ratio / found.ratio,
+                "flagged": [pair.a.flagged, pair.b.flagged],
                 "provenance": [pair.a.provenance, pair.b.provenance],
             }
             for pair in found.farthest(top)

@@ -71,8 +71,9 @@ def operators(
     found = {spec: job.estimate().scaled(reference_ms) for spec, job in jobs.items() if job.ratios}
     warn_of_flagged(sum(one.flagged for one in found.values()), len(found), "operators")
     table = table1.rows(found)
+    flagged = {spec.op for spec, one in found.items() if one.flagged}
     if as_json:
-        print_json([{**row.__dict__, "rel_ci": _finite(row.rel_ci)} for row in table])
+        print_json([{**row.__dict__, "rel_ci": _finite(row.rel_ci), "flagged": row.op in flagged} for row in table])
     else:
         _print(table)
     if failed:

@@ -467,6 +467,27 @@ def test_a_flagged_visit_is_left_out_of_the_estimate(flag: str) -> None:
     assert found.value == pytest.approx(2.0) and (found.visits, found.left_out, found.flagged) == (4, 2, False)
 
 
+def test_a_flag_without_values_leaves_a_visit_out_too() -> None:
+    jobs = jobs_of("a")
+    says = [Observation(flags=("contended",)), Observation(), Observation(), Observation()]
+    _, sink = run(World(lambda name: 2.0), jobs, min_rounds=4, max_rounds=4, observers=[FakeObserver(says.__getitem__)])
+    assert [visit.clean for _, visit in sink.visits] == [False, True, True, True]
+    assert jobs[0].estimate().left_out == 1
+
+
+def test_the_reference_time_is_of_the_visits_that_count() -> None:
+    """The machine is quickest where something is wrong with the visit: that is nobody's undisturbed time."""
+    world = World(lambda name: 2.0, reference_ms=2.0)
+    observer = FakeObserver(flagged(0, 2, 4))
+    world.drift = lambda now: 0.5 if observer.visits in (0, 2, 4) else 1.0
+    outcome, _ = run(world, jobs_of("a"), min_rounds=6, max_rounds=6, observers=[observer])
+    assert outcome.reference_ms == pytest.approx(2.0, rel=0.01)
+    observer = FakeObserver(flagged(*range(6)))
+    world.drift = lambda now: 0.5
+    outcome, _ = run(world, jobs_of("a"), min_rounds=6, max_rounds=6, observers=[observer])
+    assert outcome.reference_ms == pytest.approx(1.0, rel=0.01)
+
+
 def test_only_clean_visits_bring_a_job_to_its_end() -> None:
     jobs = jobs_of("a")
     outcome, sink = run(

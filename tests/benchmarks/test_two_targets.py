@@ -16,7 +16,7 @@ from backends import registry
 from backends.protocol import Backend
 from tests.benchmarks.conftest import Load
 from tests.fakes import FakeBackend, World, named_cost
-from tests.latency_db.program import document
+from tests.latency_db.program import invoke
 
 OPTIONS = argparse.Namespace(profile_budget="8s", time_budget="9s", seeds=[1, 2], networks=5)
 SMALL = (
@@ -37,7 +37,7 @@ class Program:
         self.module = module
         self.given: list[list[str]] = []
         self.refused: dict[str, str] = {}
-        self.measured, self.dropped = 3, 0
+        self.measured, self.dropped, self.outcome = 3, 0, "passed"
 
     def run(self, db: str, words: list[str]) -> dict[str, Any]:
         self.given.append(words)
@@ -47,7 +47,8 @@ class Program:
         if words[0] == "validate":
             Path(words[words.index("--report") + 1]).mkdir(parents=True, exist_ok=True)
             figures = {**dict.fromkeys(self.module.FIGURES, 0.5), "dropped": self.dropped}
-            return {**figures, "calibration": {"method": "op"}, "protocol": {"stopped because": "time", "took": "9 s"}}
+            said = {"calibration": {"method": "op"}, "protocol": {"stopped because": "time", "took": "9 s"}}
+            return {**figures, **said, "verdict": {"outcome": self.outcome, "reasons": []}}
         backend = words[words.index("--backend") + 1] if "--backend" in words else ""
         target = {"device": "cpu", "backend": backend, "runtime": "r", "runtime_version": "1", "precision": "fp32"}
         return {"target": target, "specs": 3, "measured": self.measured, "failed": {}, "elapsed_s": 1.0}
@@ -143,12 +144,16 @@ def test_the_whole_of_it_on_two_simulated_backends(
 
     def run(db: str, words: list[str]) -> Any:
         given.append(words[0])
-        return document(db, *words)
+        result = invoke(Path(db), *words, "--json")
+        assert result.stdout, result.output
+        return json.loads(result.stdout)
 
     monkeypatch.setattr(registry, "create", create)
     monkeypatch.setattr(script, "run", run)
     output, pictures = tmp_path / "two_targets.json", tmp_path / "pictures"
     few = ("--networks", "4", "--calibration-networks", "4", "--time-budget", "1s", "--pictures", str(pictures))
+    # Four networks for a second say nothing of r; a MAPE of 1e-9 is missed by any.
+    few = (*few, "--min-pearson", "0.001")
     arguments = [*SMALL, *few, "--db", str(tmp_path / "some.db"), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["two_targets.py", *arguments])
     for _ in range(2):
@@ -164,6 +169,10 @@ def test_the_whole_of_it_on_two_simulated_backends(
     assert "`openvino` over `ort`, the geometric mean of" in text and "failed" not in text
     (tmp_path / "some.db").unlink()
     assert script.main() == 0
+    monkeypatch.setattr(sys, "argv", ["two_targets.py", *arguments, "--max-mape", "1e-9"])
+    assert script.main() == 1
+    (missed,) = json.loads(output.read_text(encoding="utf-8"))["targets"][0]["validations"]
+    assert missed["outcome"] == "missed" and "MAPE" in missed["reasons"][0]
     assert given[-5:] == [*("profile", "validate") * 2, "compare-targets"], "another database is another beginning"
 
 

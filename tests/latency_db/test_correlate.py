@@ -99,6 +99,22 @@ def test_items_may_have_different_numbers_of_visits() -> None:
     assert split_half_reliability(visits) == pytest.approx(1)
 
 
+def test_a_visit_that_does_not_count_leaves_the_others_where_they_were() -> None:
+    """Drift is common to a round: with one visit gone from some items, the others are still split by their rounds."""
+    visits = _noisy(30, 10, spread=0.1, noise=0.02)
+    rounds = np.where(np.arange(10) % 2, 1.4, 1.0)
+    drifting = {key: (np.asarray(values) * rounds).tolist() for key, values in visits.items()}
+    marked, removed = dict(drifting), dict(drifting)
+    for key in list(drifting)[::2]:
+        marked[key] = [math.nan if place == 0 else value for place, value in enumerate(drifting[key])]
+        removed[key] = drifting[key][1:]
+    whole = split_half_reliability(visits, splits=1)
+    assert split_half_reliability(marked, splits=1) == pytest.approx(whole, abs=0.03)
+    assert split_half_reliability(removed, splits=1) < whole - 0.2
+    with pytest.raises(ValueError, match="1 of 3 have fewer"):
+        split_half_reliability({1: [1.0, math.nan], 2: [2.0, 2.0], 3: [3.0, 3.0]})
+
+
 def test_opposed_halves_have_no_reliability() -> None:
     assert split_half_reliability({1: [1.0, 3.0], 2: [2.0, 2.0], 3: [3.0, 1.0]}) == 0
 

@@ -21,7 +21,7 @@ from latency_db.keys import ImageSize
 from latency_db.request import ProfileRequest
 from latency_db.store import Store
 from tests.backends.fake_nvml import nvml_folder
-from tests.fakes import FakeBackend, FakeObserver, World
+from tests.fakes import REFERENCE, FakeBackend, FakeObserver, World, named_cost
 from tests.latency_db.program import document, invoke, the_line
 
 SMALL = ("--image-size", "64x64", "--space-setting", "layers=3", "--space-setting", "chis=[4]", "--rel-ci", "0.05")
@@ -109,11 +109,48 @@ def test_the_table_warns_of_what_rests_on_flagged_visits(
 
 
 def test_a_calibration_and_a_fit_take_what_counts(watch: Callable[..., World], database: Path) -> None:
-    world = watch(one_in(5))
+    contended = [False]
+
+    def says(visit: int) -> Observation:
+        contended[0] = (visit + 1) % 3 == 0
+        return Observation(values={"seen_ms": 1.5}, flags=("contended",) if visit % 3 == 0 else ())
+
+    world = watch(says)
+    # What is contended takes three times as long: whoever counted it would find other scales.
+    world.before_run = lambda name: (
+        world.advance(2 * world.undisturbed(name)) if contended[0] and name != REFERENCE else None
+    )
     found = document(database, "profile", *SMALL, "--calibration-networks", "4")
-    assert found["calibration"]["networks"] == 4
+    assert found["left_out"] > 0 and found["calibration"]["networks"] == 4
+    with Store.open(str(database)) as store:
+        rows = {row.spec.name: row.latency_ms for row in store.query()}
+    assert rows == {name: pytest.approx(named_cost(name), rel=0.05) for name in rows}
     fitted = document(database, "fit", "--device", "simulated", *SMALL[:6], "--no-fill")
-    assert fitted["flagged"] == 0 and world.runs > 0
+    assert fitted["flagged"] == 0
+
+
+def test_a_calibration_leaves_networks_out_that_have_no_clean_visit(
+    watch: Callable[..., World], database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+
+    def says(visit: int) -> Observation:
+        networks = [name for name in ran if name.startswith("network-")]
+        return Observation(flags=("contended",) if ran[-1] in networks[:1] else ())
+
+    watch(says).before_run = lambda name: None if name == REFERENCE else ran.append(name)
+    found = document(database, "profile", *SMALL, "--calibration-networks", "5", "--time-budget", "20s")
+    assert found["calibration"]["networks"] == 4
+    assert "calibration rests on" not in caplog.text
+
+
+def test_where_no_network_has_a_clean_visit_the_calibration_says_so(
+    watch: Callable[..., World], database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch(one_in(1))
+    found = document(database, "profile", *SMALL, "--calibration-networks", "4", "--time-budget", "10s")
+    assert found["calibration"]["networks"] == 4
+    assert "throttled or contended whenever they were visited: 4 of 4" in caplog.text
 
 
 def test_what_an_interrupted_run_flagged_stays_flagged(database: Path) -> None:

@@ -98,7 +98,7 @@ def test_what_it_measures_stays_in_the_database(make: Make) -> None:
 
 
 def test_stored_with_nothing_stored_names_the_command_that_mends_it(make: Make) -> None:
-    with pytest.raises(PredictionError, match=r"not stored.*latency-db profile --backend fake --image-size 64x64"):
+    with pytest.raises(PredictionError, match=r"not stored.*latency-db profile --backend fake --device simulated"):
         validate(make(), PLAN, networks=5, stored=True)
 
 
