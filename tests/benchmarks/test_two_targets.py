@@ -169,11 +169,11 @@ def test_the_whole_of_it_on_two_simulated_backends(
     assert "`openvino` over `ort`, the geometric mean of" in text and "failed" not in text
     (tmp_path / "some.db").unlink()
     assert script.main() == 0
+    assert given[-5:] == [*("profile", "validate") * 2, "compare-targets"], "another database is another beginning"
     monkeypatch.setattr(sys, "argv", ["two_targets.py", *arguments, "--max-mape", "1e-9"])
     assert script.main() == 1
     (missed,) = json.loads(output.read_text(encoding="utf-8"))["targets"][0]["validations"]
     assert missed["outcome"] == "missed" and "MAPE" in missed["reasons"][0]
-    assert given[-5:] == [*("profile", "validate") * 2, "compare-targets"], "another database is another beginning"
 
 
 def test_the_programs_own_words(script: ModuleType, tmp_path: Path) -> None:
