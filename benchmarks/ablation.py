@@ -49,6 +49,7 @@ class Run:
 
     def __init__(self, store: Store, run: RunRow) -> None:
         plan = run.plan
+        self.backend = next(row.target.backend for row in store.targets() if row.id == run.target_id)
         space = spaces.create(plan["space"], **plan["space_settings"])
         calibrating = set(plan["calibrating"])
         self.operators = store.visit_ratios(run.target_id)
@@ -118,7 +119,13 @@ def main() -> None:
         parser.error("the database has no validation run made without --stored")
     table = {name: [run.figures(*way) for run in runs] for name, way in ways().items()}
     publish(
-        {"benchmark": "ablation", "runs": len(runs), "ways": {n: _summary(f) for n, f in table.items()}}, options.output
+        {
+            "benchmark": "ablation",
+            "runs": len(runs),
+            "backends": [run.backend for run in runs],
+            "ways": {n: _summary(f) for n, f in table.items()},
+        },
+        options.output,
     )
 
 

@@ -111,7 +111,8 @@ def ablation() -> str:
         )
         for name, way in document["ways"].items()
     ]
-    return table(("how", "r", "MAPE", "bias"), rows) + source(document, "ablation.py")
+    of = ", ".join(document["backends"])
+    return table(("how", f"r ({of})", "MAPE", "bias"), rows) + source(document, "ablation.py")
 
 
 def repeatability() -> str:
