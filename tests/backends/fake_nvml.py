@@ -28,7 +28,7 @@ def nvml_gpu(**fail: str) -> ModuleType:
         processes=[SimpleNamespace(pid=ME, usedGpuMemory=512 * 2**20)],
         samples=[],
         asked_us=[],
-        base_mhz=1395,
+        default_mhz=1395,
         mig=False,
         supported=[1800, 1395, 1410, 210],
     )
@@ -82,7 +82,7 @@ def nvml_gpu(**fail: str) -> ModuleType:
 
     @function
     def nvmlDeviceGetDefaultApplicationsClock(handle: int, kind: int) -> int:
-        return int(state.base_mhz)
+        return int(state.default_mhz)
 
     @function
     def nvmlDeviceGetSupportedMemoryClocks(handle: int) -> list[int]:

@@ -67,7 +67,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_by_default_it_is_the_base_clock(gpu: Any) -> None:
+def test_by_default_it_is_the_default_applications_clock(gpu: Any) -> None:
     assert lockable_mhz(OnGpu(), "default") == 1395
     assert lockable_mhz(OnGpu(), 1410) == 1410
     assert gpu.open == 0
@@ -80,10 +80,10 @@ def test_a_clock_that_there_is_not_is_refused_with_the_nearest(gpu: Any) -> None
         lockable_mhz(OnGpu(), 5000)
 
 
-def test_without_a_base_clock_one_has_to_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_default_clock_one_has_to_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nvml_gpu(nvmlDeviceGetDefaultApplicationsClock="Not Supported")
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    with pytest.raises(ClockError, match="one from 210 to 1800 MHz: --lock-clocks MHZ"):
+    with pytest.raises(ClockError, match="default applications clock .choose one from 210 to 1800 MHz: --lock-clocks MHZ"):
         lockable_mhz(OnGpu(), "default")
     assert lockable_mhz(OnGpu(), 210) == 210
 
