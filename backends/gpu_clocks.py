@@ -79,7 +79,7 @@ def locked(mhz: int) -> Iterator[None]:
 
     Raises:
         RuntimeMissingError: there is no GPU, or no NVML.
-        ClockError: this user may not lock clocks, or they could not be put back.
+        ClockError: this user may not lock clocks, another process has them locked, or they could not be put back.
     """
     with nvml.opened() as (api, gpu):
         uuid = nvml.uuid_of(api, gpu)
@@ -116,6 +116,8 @@ def _start(uuid: str, mhz: int) -> subprocess.Popen[str]:
         raise ClockError(
             f"locking the GPU's clocks needs root: {said}", hint=f"sudo --preserve-env {shlex.join(sys.argv)}"
         )
+    if answer == "busy":
+        raise ClockError("another process holds this GPU's clocks locked", hint="try again when it has ended")
     raise ClockError(f"the GPU's clocks cannot be locked at {mhz} MHz: {said or 'the guard did not start'}")
 
 

@@ -150,6 +150,25 @@ def test_another_refusal_is_told_in_nvml_s_words(nvml: Callable[..., None], log:
     assert lines(log) == []
 
 
+def test_a_second_one_is_refused_while_the_first_goes_on(nvml: Callable[..., None], log: Path) -> None:
+    nvml()
+    with locked(1395):
+        with pytest.raises(ClockError) as caught, locked(1410):
+            raise AssertionError("it must not begin")
+        assert str(caught.value) == "another process holds this GPU's clocks locked (try again when it has ended)"
+        assert lines(log) == [LOCKED], "nor are the clocks of the first one reset"
+    with locked(1395):
+        pass
+    assert lines(log) == [LOCKED, RESET] * 2
+
+
+def test_a_lock_that_cannot_be_made_is_told(nvml: Callable[..., None], tmp_path: Path) -> None:
+    nvml()
+    (tmp_path / f"latency-db-clocks-GPU-0aaa-{os.getuid()}.lock").mkdir()
+    with pytest.raises(ClockError, match="cannot be locked at 1395 MHz: .*directory"), locked(1395):
+        raise AssertionError("it must not begin")
+
+
 def test_where_the_guard_was_killed_this_process_puts_it_back(
     nvml: Callable[..., None], log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
