@@ -32,8 +32,8 @@ BUSY_PERCENT = 5
 """Another process contends where it kept more than this part of the GPU's processors busy: a desktop does not."""
 UNSUPPORTED = "NVML does not support it on this GPU"
 NOT_LISTED = (
-    "NVML does not list this process: it runs nothing on the GPU yet, or NVML's process numbers are those of another PID "
-    "namespace, as in a container"
+    "NVML does not list this process: it runs nothing on the GPU yet, or NVML counts in another PID namespace, as it "
+    "does for a container"
 )
 
 _Read = Callable[[], Json | None]
