@@ -67,11 +67,16 @@ def targets_lack(document: dict[str, Any]) -> str | None:
 
 
 def tests_lack(document: dict[str, Any]) -> str | None:
-    """Of the tests: those that failed, or that there were none."""
+    """Of the tests: those that failed, or that none was run."""
     if document["failed"]:
         return f"{len(document['failed'])} failed: {', '.join(document['failed'])}"
     # pytest exits 5 where no test was selected: then nothing was tested, which is no success either.
-    return None if document["exit_code"] == 0 else f"pytest's exit code is {document['exit_code']}"
+    if document["exit_code"] != 0:
+        return f"pytest's exit code is {document['exit_code']}"
+    if document["tests"] == document["skipped"]:
+        reasons = dict.fromkeys(one["reason"] for one in document["skipped_tests"])
+        return f"all {document['tests']} were skipped: {'; '.join(reasons)}"
+    return None
 
 
 def timings_lack(document: dict[str, Any]) -> str | None:

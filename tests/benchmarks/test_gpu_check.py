@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.benchmarks.conftest import Load
 TEN_MINUTES = 600
 WHOLE = {"specs": 3, "measured": 3, "failed": {}}
 COMPLETE: dict[str, dict[str, Any]] = {
-    "tests": {"exit_code": 0, "failed": []},
+    "tests": {"exit_code": 0, "failed": [], "tests": 2, "skipped": 1, "skipped_tests": [{"reason": "no TensorRT"}]},
     "timings": {"timings": [{"mode": "eager", "latency_ms": 1.0}]},
     **{
         name: {"targets": [{"backend": "trt", "profile": WHOLE, "validations": [{"dropped": 0}]}]}
@@ -172,6 +173,32 @@ def test_networks_that_were_not_judged_are_not_complete(plan: ModuleType) -> Non
 
 def test_no_tests_are_no_success(plan: ModuleType) -> None:
     assert "exit code is 5" in plan.tests_lack({"exit_code": 5, "failed": []})
+    skipped = [{"test": f"tests.test_{number}", "reason": "no CUDA device here"} for number in range(2)]
+    found = {"exit_code": 0, "failed": [], "tests": 2, "skipped": 2, "skipped_tests": skipped}
+    assert plan.tests_lack(found) == "all 2 were skipped: no CUDA device here"
+    assert plan.tests_lack({**found, "tests": 3}) is None
+
+
+def test_skipped_tests_are_named_with_their_reasons(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = load("gpu_steps")
+    cases = """<testcase classname="tests.a" name="test_1"/>
+        <testcase classname="tests.a" name="test_2"><skipped type="pytest.skip" message="no TensorRT"/></testcase>
+        <testcase classname="tests.a" name="test_3"><failure message="no"/></testcase>"""
+
+    def pytest_run(command: list[str], **how: Any) -> Any:
+        report = command[-1].partition("=")[2]
+        suite = f"<testsuites><testsuite tests='3' skipped='1'>{cases}</testsuite></testsuites>"
+        Path(report).write_text(suite)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", pytest_run)
+    assert steps.run_tests() == {
+        "exit_code": 1,
+        "tests": 3,
+        "skipped": 1,
+        "failed": ["tests.a.test_3"],
+        "skipped_tests": [{"test": "tests.a.test_2", "reason": "no TensorRT"}],
+    }
 
 
 def test_time_is_kept(gpu_check: ModuleType, plan: ModuleType, tmp_path: Path) -> None:
