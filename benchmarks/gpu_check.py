@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 from _common import provenance
 from _gpu_plan import NO_DOCUMENT, ROOT, STEPS, Entry, entries, last_words, state
@@ -47,22 +48,41 @@ def run(command: list[str], log: Path, seconds: float) -> int | None:
     """The exit code of a process whose words go to a file; None where it was stopped, with all that it had started."""
     with log.open("w", encoding="utf-8") as said:
         process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+        stopped = True
         try:
-            return process.wait(timeout=seconds)
+            code = process.wait(timeout=seconds)
+            stopped = False
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT)
             return None
-        finally:
-            _end(process)
+        finally:  # Ctrl-C and SIGTERM reach this process alone: the other one has a session of its own.
+            _end(process, stopped)
+        return code
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing running that would disturb the next entry."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=GRACE_S)
-    with suppress(ProcessLookupError):  # All of them have ended.
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _end(process: subprocess.Popen[bytes], stopped: bool) -> None:
+    """Leave nothing running that would disturb the next entry. What has to be stopped is asked to stop, first."""
+    try:
+        if stopped:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+                _await_group(process, GRACE_S)
+    finally:
+        with suppress(ProcessLookupError):  # All of them have ended.
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _await_group(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until all of its group have ended, or time is up.
+
+    Raises:
+        ProcessLookupError: they have.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        process.poll()
+        os.killpg(process.pid, 0)
+        time.sleep(0.05)
 
 
 def check(
@@ -170,5 +190,22 @@ def main() -> int:
     return 1 if unfinished else 0
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    """What this program started is stopped on the way out."""
+    raise SystemExit(128 + number)
+
+
+def begin() -> None:
+    """The program: stopped by a signal, it ends what it has started, and itself."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # As nohup has it.
+            signal.signal(number, _stop)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; the next call goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    begin()

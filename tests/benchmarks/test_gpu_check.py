@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from types import ModuleType
@@ -220,13 +222,53 @@ def test_a_process_that_takes_too_long_goes_with_all_that_it_started(
     # A child that does not listen. Shells, as they are there at once.
     parent, log = """sh -c 'trap "" INT; echo $$; exec sleep 60'; true""", tmp_path / "log"
     assert gpu_check.run(["sh", "-c", parent], log, 1.0) is None
-    child = int(log.read_text().split()[0])
-    deadline = time.monotonic() + 10
-    while _runs(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not _runs(child)
+    _await_end(int(log.read_text().split()[0]))
     assert gpu_check.run([sys.executable, "-c", "import sys; sys.exit('Error: no')"], log, 30.0) == 1
     assert log.read_text() == "Error: no\n"
+
+
+STOPPED = """
+    import sys
+    from pathlib import Path
+    benchmarks, log = sys.argv.pop(1), sys.argv.pop(1)
+    sys.path.insert(0, benchmarks)
+    import gpu_check
+    code = "import signal, subprocess, time\\n"
+    code += "other = subprocess.Popen(['sleep', '60'])\\n"
+    code += "try:\\n print(other.pid, flush=True); time.sleep(60)\\n"
+    code += "except KeyboardInterrupt:\\n print('stored', flush=True)"
+    gpu_check.main = lambda: gpu_check.run([sys.executable, "-c", code], Path(log), 60.0)
+    gpu_check.begin()
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_itself_it_first_asks_what_it_started_to_stop(
+    root: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", textwrap.dedent(STOPPED), str(root / "benchmarks"), str(log)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (log.exists() and log.read_text().endswith("\n")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == code and "Traceback" not in said
+    child, *words = log.read_text().split()
+    assert words == ["stored"], "it had the time to keep what it had"
+    _await_end(int(child))
+
+
+def _await_end(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _runs(pid)
 
 
 def _runs(pid: int) -> bool:
