@@ -530,3 +530,28 @@ def test_what_is_there_is_published_without_a_device(
         "images/gpu-validation-trt.png",
         *(f"results/gpu/{name}.json" for name in ("check", "two_targets", "validation-trt-1")),
     ]
+
+
+def test_captions_of_a_gpus_figures_name_the_gpu_and_its_driver(load: Load) -> None:
+    tables, table = load("backend_tables"), load("generate_tables").table
+    made = {"on": ON, "exit_code": 0, "how": ""}
+    here = {
+        "date": "2026-11-28T08:00:00",
+        "machine": {"cpu_model": "EPYC", "cpu_count": 8, "virtualization": "container"},
+    }
+    gpu = "2026-11-28, NVIDIA H100, driver 580.1, container.*"
+    assert tables.machine({**here, "made": made}, "x.py") == f"\n\n*`benchmarks/x.py`, {gpu}"
+    assert tables.machine(here, "x.py").endswith("2026-11-28, EPYC, 8 cores, container.*")
+    unknown = {"on": {**ON, "driver": None}}
+    assert "NVIDIA H100, driver unknown" in tables.machine({**here, "made": unknown}, "x.py")
+    entries = {"trt": {"how": "bounds missed: a|b", "date": "2026-11-27T08:00:00"}}
+    text = tables.gpu_check({**here, "made": {"on": ON}, "entries": entries}, table)
+    assert "| `trt` | bounds missed: a\\|b | 2026-11-27 |" in text and "commit abc; torch 2.9." in text and gpu in text
+    bounds = {"min_pearson": 0.993, "max_mape": 0.03, "lacks": None, "missed": None}
+    targets = {**here, "made": made, "targets": [], "space_settings": [], "image_size": "1024x2048"}
+    text = tables.two_targets({**targets, "verdict": bounds}, table)
+    assert "Within the bounds: r of at least 0.993, MAPE of at most 3%." in text and gpu in text
+    missed = tables.two_targets({**targets, "verdict": {**bounds, "missed": "trt: r 0.99"}}, table)
+    assert "Bounds missed (r of at least 0.993, MAPE of at most 3%): trt: r 0.99." in missed
+    lacks = tables.two_targets({**targets, "verdict": {**bounds, "lacks": "trt: no GPU"}}, table)
+    assert "Not judged by the bounds (r of at least 0.993, MAPE of at most 3%): trt: no GPU." in lacks
