@@ -20,7 +20,7 @@ LOCKED_CLOCK = "locked_clock_mhz"
 """The setting of a target whose GPU's clock was locked."""
 DEFAULT: Literal["default"] = "default"
 Wanted = int | Literal["default"]
-"""A graphics clock in MHz, or the one that the GPU sustains."""
+"""A graphics clock in MHz, or the GPU's default applications clock."""
 _GUARD_S = 30.0
 
 
@@ -39,9 +39,8 @@ def at_clock(target: Target, mhz: int | None) -> Target:
 def lockable_mhz(backend: Backend, wanted: Wanted) -> int:
     """The graphics clock to lock, in MHz: of those that the GPU has. Nothing is changed yet.
 
-    By default it is the GPU's default applications clock, which is its base clock: the highest that its maker says it
-    keeps up under any load within its power and temperature limits. Boost clocks above it are what is left when a load
-    is light, so a lock there would be broken by the very operators that are heavy.
+    By default it is what NVML calls the GPU's default applications clock. That need not be the card's base clock, and
+    a load that is heavy enough can still bring the GPU below it: the observer flags such visits as throttled.
 
     Raises:
         RuntimeMissingError: there is no GPU, or no NVML.
@@ -59,7 +58,9 @@ def lockable_mhz(backend: Backend, wanted: Wanted) -> int:
             found = _answer(api, "nvmlDeviceGetDefaultApplicationsClock", gpu, api.NVML_CLOCK_GRAPHICS)
             if not found:
                 some = f"one from {supported[0]} to {supported[-1]} MHz" if supported else "one"
-                raise ClockError("this GPU does not tell its base clock", hint=f"choose {some}: --lock-clocks MHZ")
+                raise ClockError(
+                    "this GPU does not tell its default applications clock", hint=f"choose {some}: --lock-clocks MHZ"
+                )
             return int(found)
         if supported and wanted not in supported:
             below = [mhz for mhz in supported if mhz < wanted][-1:]
@@ -78,7 +79,7 @@ def locked(mhz: int) -> Iterator[None]:
 
     Raises:
         RuntimeMissingError: there is no GPU, or no NVML.
-        ClockError: this user may not lock clocks, or they could not be put back.
+        ClockError: this user may not lock clocks, another process has them locked, or they could not be put back.
     """
     with nvml.opened() as (api, gpu):
         uuid = nvml.uuid_of(api, gpu)
@@ -115,6 +116,8 @@ def _start(uuid: str, mhz: int) -> subprocess.Popen[str]:
         raise ClockError(
             f"locking the GPU's clocks needs root: {said}", hint=f"sudo --preserve-env {shlex.join(sys.argv)}"
         )
+    if answer == "busy":
+        raise ClockError("another process holds this GPU's clocks locked", hint="try again when it has ended")
     raise ClockError(f"the GPU's clocks cannot be locked at {mhz} MHz: {said or 'the guard did not start'}")
 
 

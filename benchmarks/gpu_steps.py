@@ -25,19 +25,28 @@ PLAN = Plan(rel_ci=0.01, time_budget_s=30.0, max_rounds=30)
 
 
 def run_tests() -> dict[str, Any]:
-    """The tests marked ``gpu``: counts, and the names of those that failed."""
+    """The tests marked ``gpu``: counts, the names of those that failed, and why others were skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"]
         code = subprocess.run(command, cwd=ROOT, stdout=sys.stderr).returncode
         suite = ElementTree.parse(report).getroot().find("testsuite") if report.exists() else None
     counts = {name: int(suite.get(name, "0")) if suite is not None else 0 for name in ("tests", "skipped")}
-    bad = (
-        [case for case in suite.iter("testcase") if case.find("failure") is not None or case.find("error") is not None]
-        if suite is not None
-        else []
-    )
-    return {"exit_code": code, **counts, "failed": [f"{case.get('classname')}.{case.get('name')}" for case in bad]}
+    cases = list(suite.iter("testcase")) if suite is not None else []
+    return {
+        "exit_code": code,
+        **counts,
+        "failed": [_name(case) for case in cases if case.find("failure") is not None or case.find("error") is not None],
+        "skipped_tests": [
+            {"test": _name(case), "reason": skipped.get("message", "")}
+            for case in cases
+            if (skipped := case.find("skipped")) is not None
+        ],
+    }
+
+
+def _name(case: ElementTree.Element) -> str:
+    return f"{case.get('classname')}.{case.get('name')}"
 
 
 def modes() -> tuple[SettingValue, ...]:

@@ -17,13 +17,19 @@ TITLES = {
 
 
 def machine(document: dict[str, Any], script: str) -> str:
-    """Where the figures come from."""
+    """Where the figures come from: the GPU with its driver where they are a GPU's, else the CPU."""
     found = document["machine"]
     container = f", {found['virtualization']}" if "virtualization" in found else ""
-    return (
-        f"\n\n*`benchmarks/{script}`, {document['date'][:10]}, {found['cpu_model']}, "
-        f"{found['cpu_count']} cores{container}.*"
-    )
+    where = _gpu(document) or f"{found['cpu_model']}, {found['cpu_count']} cores"
+    return f"\n\n*`benchmarks/{script}`, {document['date'][:10]}, {where}{container}.*"
+
+
+def _gpu(document: dict[str, Any]) -> str | None:
+    """What `gpu_check.py` says that a document was made on; what other documents were made on is the CPU."""
+    if "made" not in document:
+        return None
+    on = document["made"]["on"]
+    return f"{on['gpu']}, driver {on['driver'] or 'unknown'}"
 
 
 def every_backend(document: dict[str, Any], table: Table) -> str:
@@ -142,11 +148,20 @@ def two_targets(document: dict[str, Any], table: Table) -> str:
     ]
     settings = f", {', '.join(document['space_settings'])}" if document["space_settings"] else ""
     parts.append(f"At {document['image_size']}{settings}. " + "; ".join(profiled) + ".")
+    if "verdict" in document:
+        parts.append(_verdict(document["verdict"]))
     if "comparison" in document:
         parts.append(_compared(document, table))
     if "comparison_failed" in document:
         parts.append(f"Not compared: {document['comparison_failed']}")
     return "\n\n".join(parts) + machine(document, "two_targets.py")
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    bounds = f"r of at least {verdict['min_pearson']:g}, MAPE of at most {verdict['max_mape']:.0%}"
+    if verdict["lacks"] is not None:
+        return f"Not judged by the bounds ({bounds}): {verdict['lacks']}."
+    return f"Bounds missed ({bounds}): {verdict['missed']}." if verdict["missed"] else f"Within the bounds: {bounds}."
 
 
 def _name(one: dict[str, Any]) -> str:
@@ -187,5 +202,10 @@ def pictures(document: dict[str, Any], docs: Path, prefix: str = "") -> str:
 
 def gpu_check(document: dict[str, Any], table: Table) -> str:
     """How each entry went, in its own words."""
-    rows = [(f"`{name}`", how.replace("|", "\\|")) for name, how in document["entries"].items()]
-    return f"{table(('entry', document['gpu']), rows)}{machine(document, 'gpu_check.py')}"
+    rows = [
+        (f"`{name}`", one["how"].replace("|", "\\|"), one["date"][:10]) for name, one in document["entries"].items()
+    ]
+    commit = (document["made"]["on"]["commit"] or "unknown")[:12]
+    versions = ", ".join(f"{name} {found}" for name, found in document["made"]["on"]["versions"].items())
+    text = table(("entry", document["made"]["on"]["gpu"], "on"), rows)
+    return f"{text}\n\nAll of it at commit {commit}; {versions}.{machine(document, 'gpu_check.py')}"

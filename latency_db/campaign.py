@@ -86,7 +86,7 @@ class Campaign:
         device: slug to file it under; the backend's own name for the machine where there is none.
         report: takes the loop's progress.
         lock_clocks: graphics clock at which an NVIDIA GPU is held while it is measured, in MHz, or "default" for the
-            one that it sustains. Part of the target: what is measured at another clock is another latency.
+            default applications clock. Part of the target: what is measured at another clock is another latency.
     """
 
     store: Store

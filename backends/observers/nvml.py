@@ -30,6 +30,11 @@ SLOWED_BY = frozenset(
 """Those that mean that the GPU would have run faster. Idleness and clocks that somebody set are as they should be."""
 BUSY_PERCENT = 5
 """Another process contends where it kept more than this part of the GPU's processors busy: a desktop does not."""
+UNSUPPORTED = "NVML does not support it on this GPU"
+NOT_LISTED = (
+    "NVML does not list this process: it runs nothing on the GPU yet, or NVML counts in another PID namespace, as it "
+    "does for a container"
+)
 
 _Read = Callable[[], Json | None]
 
@@ -79,17 +84,20 @@ class NvmlObserver:
         return Observation(values=values, flags=tuple(sorted(flags)))
 
     def sources(self) -> Mapping[str, str | None]:
-        """What NVML supports on this GPU."""
+        """What NVML supports on this GPU. Of processes, only where this one is among them: else nothing is told."""
         if self._missing is not None:
             return {"GPU": self._missing}
-        unsupported = "NVML does not support it on this GPU"
-        found: dict[str, object] = {
+        readings: dict[str, object] = {
             **{name.removeprefix("gpu_"): value for name, value in self._readings().items()},
             "clock_reasons": self._clock_reasons(),
-            "processes": self._running(),
-            "process_utilization": self._utilization(),
         }
-        return {name: unsupported if value is None else None for name, value in found.items()}
+        running, utilization = self._running(), self._utilization()
+        hidden = None if self._mine(running or []) else NOT_LISTED
+        return {
+            **{name: UNSUPPORTED if value is None else None for name, value in readings.items()},
+            "processes": UNSUPPORTED if running is None else hidden,
+            "process_utilization": UNSUPPORTED if running is None or utilization is None else hidden,
+        }
 
     def close(self) -> None:
         """Close NVML."""
@@ -130,11 +138,14 @@ class NvmlObserver:
         found: list[Any] | None = self._ask("nvmlDeviceGetComputeRunningProcesses")
         return found
 
+    def _mine(self, running: list[Any]) -> list[Any]:
+        return [process for process in running if process.pid == self._pid]
+
     def _processes(self) -> dict[str, Json]:
         """Where this process is not among those that NVML lists, its numbers are another namespace's: who of them is
         this one and who another cannot be told, and nothing is said."""
         running = self._running() or []
-        mine = [process for process in running if process.pid == self._pid]
+        mine = self._mine(running)
         if not mine:
             return {}
         found: dict[str, Json] = {"gpu_other_processes": len(running) - len(mine)}

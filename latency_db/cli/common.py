@@ -61,7 +61,7 @@ class DurationType(click.ParamType[float]):
 
 
 class ClockType(click.ParamType["Wanted"]):
-    """MHz, or the GPU's base clock."""
+    """MHz, or the GPU's default applications clock."""
 
     name = "mhz"
 
@@ -148,7 +148,7 @@ def lock_clocks_option(command: Command) -> Command:
         flag_value="default",
         metavar="[MHZ]",
         help="Hold an NVIDIA GPU's graphics clock here while it is measured, and put it back: another target. "
-        "Its base clock without a number. Needs root.",
+        "Its default applications clock without a number. Needs root.",
     )(command)
 
 

@@ -28,7 +28,7 @@ def nvml_gpu(**fail: str) -> ModuleType:
         processes=[SimpleNamespace(pid=ME, usedGpuMemory=512 * 2**20)],
         samples=[],
         asked_us=[],
-        base_mhz=1395,
+        default_mhz=1395,
         mig=False,
         supported=[1800, 1395, 1410, 210],
     )
@@ -82,7 +82,7 @@ def nvml_gpu(**fail: str) -> ModuleType:
 
     @function
     def nvmlDeviceGetDefaultApplicationsClock(handle: int, kind: int) -> int:
-        return int(state.base_mhz)
+        return int(state.default_mhz)
 
     @function
     def nvmlDeviceGetSupportedMemoryClocks(handle: int) -> list[int]:
@@ -113,9 +113,15 @@ def nvml_folder(folder: Path, log: Path, *, refuse: str | None = None) -> Path:
     folder.joinpath("pynvml.py").write_text(
         textwrap.dedent(
             f"""
+            import os, sys, tempfile
+
             NVML_CLOCK_GRAPHICS = 0
             NVML_ERROR_NO_PERMISSION = 4
             REFUSE, LOG = {refuse!r}, {str(log)!r}
+
+            if sys.argv[0].endswith("clock_guard.py"):
+                # Tests run beside each other, and each has this GPU for itself.
+                tempfile.tempdir = os.path.dirname(LOG)
 
             class NVMLError(Exception):
                 value = 0

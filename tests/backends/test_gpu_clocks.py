@@ -67,7 +67,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_by_default_it_is_the_base_clock(gpu: Any) -> None:
+def test_by_default_it_is_the_default_applications_clock(gpu: Any) -> None:
     assert lockable_mhz(OnGpu(), "default") == 1395
     assert lockable_mhz(OnGpu(), 1410) == 1410
     assert gpu.open == 0
@@ -80,10 +80,10 @@ def test_a_clock_that_there_is_not_is_refused_with_the_nearest(gpu: Any) -> None
         lockable_mhz(OnGpu(), 5000)
 
 
-def test_without_a_base_clock_one_has_to_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_default_clock_one_has_to_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nvml_gpu(nvmlDeviceGetDefaultApplicationsClock="Not Supported")
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    with pytest.raises(ClockError, match="one from 210 to 1800 MHz: --lock-clocks MHZ"):
+    with pytest.raises(ClockError, match=r"default applications clock \(choose one from 210 to 1800 MHz"):
         lockable_mhz(OnGpu(), "default")
     assert lockable_mhz(OnGpu(), 210) == 210
 
@@ -148,6 +148,25 @@ def test_another_refusal_is_told_in_nvml_s_words(nvml: Callable[..., None], log:
     with pytest.raises(ClockError, match="cannot be locked at 1395 MHz: Not Supported"), locked(1395):
         raise AssertionError("it must not begin")
     assert lines(log) == []
+
+
+def test_a_second_one_is_refused_while_the_first_goes_on(nvml: Callable[..., None], log: Path) -> None:
+    nvml()
+    with locked(1395):
+        with pytest.raises(ClockError) as caught, locked(1410):
+            raise AssertionError("it must not begin")
+        assert str(caught.value) == "another process holds this GPU's clocks locked (try again when it has ended)"
+        assert lines(log) == [LOCKED], "nor are the clocks of the first one reset"
+    with locked(1395):
+        pass
+    assert lines(log) == [LOCKED, RESET] * 2
+
+
+def test_a_lock_that_cannot_be_made_is_told(nvml: Callable[..., None], tmp_path: Path) -> None:
+    nvml()
+    (tmp_path / f"latency-db-clocks-GPU-0aaa-{os.getuid()}.lock").mkdir()
+    with pytest.raises(ClockError, match=r"cannot be locked at 1395 MHz: .*directory"), locked(1395):
+        raise AssertionError("it must not begin")
 
 
 def test_where_the_guard_was_killed_this_process_puts_it_back(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backends.observers import CONTENDED, THROTTLED
-from backends.observers.nvml import BUSY_PERCENT, REASONS, SLOWED_BY, NvmlObserver
+from backends.observers.nvml import BUSY_PERCENT, NOT_LISTED, REASONS, SLOWED_BY, NvmlObserver
 from backends.ort import OrtBackend, OrtCudaBackend, OrtTensorRtBackend
 from backends.protocol import Backend
 from backends.pytorch import TorchBackend
@@ -166,6 +166,8 @@ def test_in_another_namespace_nobody_is_taken_for_another(monkeypatch: pytest.Mo
     values, flags = seen(observer)
     assert flags == ()
     assert not {"gpu_other_processes", "gpu_memory_mib", "gpu_others_busy_percent"} & set(values)
+    told = {name: why for name, why in observer.sources().items() if why is not None}
+    assert told == dict.fromkeys(("processes", "process_utilization"), NOT_LISTED)
 
 
 def test_the_most_memory_of_all_visits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
