@@ -291,7 +291,7 @@ def main() -> int:
     on = identity()
     folder = (out.parent / out.stem / folder_of(on)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"made": {"on": on}, "folder": folder.name, **provenance()}
+    about: dict[str, Any] = {"made": {"on": on}, "folder": folder.name, **provenance()}
     earlier = known(folder / SUMMARY)
 
     def write(went: dict[str, str]) -> None:
