@@ -13,14 +13,15 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV LATENCY_DB_URL
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: install demo demo-search test build-check lint bench bench-camvid gpu-check docs clean help
+.PHONY: install demo demo-search test test-slow build-check lint bench bench-camvid gpu-check docs clean help
 
 help:
 	@echo 'make install    .venv with everything that builds on any machine'
 	@echo 'make demo       profile this machine, search, train, export and measure two networks; see demo/report.html'
 	@echo 'make demo-search'
 	@echo '                search two networks on drawn streets in two minutes; see demo-search/report.html'
-	@echo 'make test       the tests'
+	@echo 'make test       the tests, in less than ten minutes'
+	@echo 'make test-slow  those that take longer than ten seconds each'
 	@echo 'make build-check'
 	@echo '                TensorRT-RTX builds every operator of the space and ten networks; needs no GPU'
 	@echo 'make lint       ruff, mypy, import-linter, generated docs'
@@ -63,8 +64,12 @@ demo-search: $(STAMP)
 
 # What measures real time has the machine to itself, after all the rest.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not alone'
-	$(BIN)/python -m pytest -q -m alone
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not alone and not slow'
+	$(BIN)/python -m pytest -q -m 'alone and not slow'
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'slow and not alone'
+	$(BIN)/python -m pytest -q -m 'slow and alone'
 
 # Nothing is measured, and what an earlier call has built is not looked at: 1.1 GiB in a folder for the time being.
 build-check: $(STAMP)

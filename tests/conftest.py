@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "alone: measures real time, or kills processes at moments: nothing runs beside it"
     )
-    config.addinivalue_line("markers", "slow: takes more than about ten seconds")
+    config.addinivalue_line("markers", "slow: takes more than about ten seconds: `make test-slow`")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

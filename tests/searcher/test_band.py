@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latency_db.errors import InputError
 from latency_db.relaxed.costs import costs
+from latency_db.store import Store
 from latency_db.table import LatencyTable
 from searcher.band import BandError, most_probable_within
 from searcher.derive import derive, walk_back
@@ -180,9 +181,11 @@ def test_what_makes_no_sense_is_refused_in_one_line() -> None:
         most_probable_within(*logits_of(space_of(), 0), (8, 16), space_of(), TABLE, 1.0, 2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finals", [(16, 32), (8, 32)])
 def test_targets_over_the_whole_range_of_a_device_are_hit(finals: tuple[int, ...]) -> None:
-    table = LatencyTable.load(device="1080ti", image="1024x2048")
+    with Store.open("sqlite://") as store:
+        table = LatencyTable.load(device="1080ti", image="1024x2048", store=store)
     assert isinstance(table.space, FasterSegSpace)
     space = table.space
     logits = logits_of(space, 0, scale=0.5)

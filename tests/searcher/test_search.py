@@ -128,6 +128,7 @@ def test_the_search_and_its_networks_are_in_the_database(unbroken: RunFolder) ->
     }
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_search(unbroken: RunFolder, tmp_path: Path) -> None:
     assert found(searched(tmp_path / "again")) == found(unbroken)
 
@@ -136,7 +137,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the search may catch it."""
 
 
-@pytest.mark.parametrize("step", [1, 3, 7])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_search_that_stops_anywhere_goes_on_exactly(
     unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_search_that_stops_anywhere_goes_on_exactly(
     assert found(searched(tmp_path / "run", resume=True, **often)) == found(unbroken)
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_epochs_note_and_its_checkpoint_is_mended(
     unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +222,7 @@ def test_a_killed_process_goes_on_with_the_same_command(unbroken: RunFolder, tmp
     assert found(RunFolder(tmp_path / "run")) == found(unbroken)
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_two_processes_search_together(tmp_path: Path) -> None:
     arguments = command(tmp_path, data={"count": 22}, schedule={"batch_size": 1})
@@ -252,6 +255,7 @@ def one_line(result: Result) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: RunFolder
 ) -> None:
@@ -299,6 +303,7 @@ def test_data_that_lacks_a_label_ends_in_one_line(tmp_path: Path, workers: int) 
     assert "5.png" in one_line(say(tmp_path, data=tables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_label_of_no_class_ends_in_one_line_and_goes_on_once_it_is_mended(tmp_path: Path, workers: int) -> None:
     data = images(tmp_path / "data", 13)
@@ -313,6 +318,7 @@ def test_a_label_of_no_class_ends_in_one_line_and_goes_on_once_it_is_mended(tmp_
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_with_the_last_checkpoint_intact(tmp_path: Path) -> None:
     """A limit on the size of files stands for a disk that is full."""
     arguments = command(tmp_path)

@@ -44,7 +44,7 @@ def test_without_calibration_the_prediction_is_the_plain_sum(world: World, datab
 
 def test_stored_measures_the_network_alone(world: World, database: Path) -> None:
     line = the_line(invoke(database, *STUDENT, "--stored"))
-    assert "latency-db profile --backend fake --image-size 64x64" in line
+    assert "latency-db profile --backend fake --device simulated --image-size 64x64" in line
     first = document(database, *STUDENT)
     with Store.open(str(database)) as store:
         (target,) = store.targets()

@@ -298,6 +298,7 @@ def resumed_with_files_of_at_most(size: int, run: TrainFolder) -> str:
     return next(line for line in done.stderr.splitlines() if line.startswith("Error: "))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_last_model(tmp_path: Path, student: Path) -> None:
     whole = left(trained(tmp_path / "whole", str(student)))
     run = trained(tmp_path / "run", str(student), schedule={"epochs": 1})

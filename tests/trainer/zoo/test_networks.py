@@ -117,7 +117,8 @@ def test_eval_is_deterministic_and_does_not_mix_images(name: str) -> None:
     assert not torch.equal(first[:1], other[:1])
 
 
-@pytest.mark.parametrize("name", ZOO)
+# ENet goes through PyTorch's own exporter, which takes its time.
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "enet" else n for n in ZOO])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_onnx_equals_torch(name: str, size: tuple[int, int]) -> None:
     module = with_statistics(network(name))
