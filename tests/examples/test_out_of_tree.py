@@ -78,6 +78,7 @@ def test_none_is_there_without_its_installation() -> None:
     assert "fasterseg" in listed
 
 
+@pytest.mark.slow
 def test_profile_and_validate_with_a_backend_and_a_space(installed: Path, tmp_path: Path) -> None:
     what = ("--backend", BACKEND, "--space", SPACE, "--image-size", "64x64", "--rel-ci", "0.5")
     what = (*what, "--space-setting", "depth=3", "--space-setting", "widths=[8,16]", "--json")

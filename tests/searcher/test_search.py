@@ -204,6 +204,7 @@ def command(folder: Path, *more: str, **changes: Any) -> list[str]:
     return ["--db", str(folder / "search.db"), "run", "--config", config, "--out", str(folder / "run"), *more]
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_a_killed_process_goes_on_with_the_same_command(unbroken: RunFolder, tmp_path: Path) -> None:
     start = [sys.executable, "-m", "searcher", *command(tmp_path, "--resume")]
