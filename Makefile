@@ -20,7 +20,7 @@ help:
 	@echo 'make demo       profile this machine, search, train, export and measure two networks; see demo/report.html'
 	@echo 'make demo-search'
 	@echo '                search two networks on drawn streets in two minutes; see demo-search/report.html'
-	@echo 'make test       the tests, in less than ten minutes'
+	@echo 'make test       the tests, in about ten minutes'
 	@echo 'make test-slow  those that take longer than ten seconds each'
 	@echo 'make build-check'
 	@echo '                TensorRT-RTX builds every operator of the space and ten networks; needs no GPU'
