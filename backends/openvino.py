@@ -6,17 +6,16 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from backends import program_files
 from backends.compiling import compile_errors
-from backends.cpu_clock import PerfCounterClock
-from backends.cpu_target import cpu_target
+from backends.cpu_backend import CpuBackend
 from backends.errors import InvalidSettingError
-from backends.protocol import Array, Availability, Backend, Program, Runner, Setting, SettingValue, Target, Workload
-from backends.runtimes import TORCH, Runtime, onnx, together
+from backends.protocol import Array, Program, Runner, Setting, SettingValue, Workload
+from backends.runtimes import Runtime, onnx
 
 if TYPE_CHECKING:
     import openvino
@@ -35,37 +34,18 @@ _WHERE = re.compile(
 )
 
 
-class OpenVinoBackend(Backend):
+class OpenVinoBackend(CpuBackend):
     """Runs the exported ONNX model by OpenVINO's CPU plugin, in float32, one inference at a time."""
 
     name = "openvino"
+    runtime = OPENVINO
+    needs = (ONNX,)
     settings_schema: ClassVar[dict[str, Setting]] = {
         "threads": Setting(default=1, minimum=1, help="threads within an operator"),
         # OpenVINO's own default. All models are then pinned to the same cores, and what else runs there is waited for:
         # on two cores, one of them busy, that doubles the latency half of the time.
         "pinning": Setting(default=False, help="threads keep to one core each instead of going where there is room"),
     }
-
-    @classmethod
-    def availability(cls) -> Availability:
-        """Whether ``openvino``, ``onnx`` and torch can be imported."""
-        return together(OPENVINO, ONNX, TORCH)
-
-    @cached_property
-    def clock(self) -> PerfCounterClock:
-        """Wall time: a run has finished when it returns."""
-        return PerfCounterClock()
-
-    def target(self, device: str | None = None) -> Target:
-        """This machine's CPU under this runtime and these settings."""
-        return cpu_target(
-            device,
-            backend=self.name,
-            runtime="openvino",
-            runtime_version=OPENVINO.version(OPENVINO.load()),
-            precision="fp32",
-            settings=self.settings,
-        )
 
     def compile(self, workload: Workload) -> Program:
         """Export the workload to ONNX, compile that, and keep what it was compiled to in a file.

@@ -11,15 +11,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from backends.compiling import compile_errors
-from backends.cpu_clock import PerfCounterClock
-from backends.cpu_target import cpu_target
-from backends.protocol import Array, Availability, Backend, Program, Runner, Target, Workload
-from backends.runtimes import TORCH, Runtime, together
+from backends.cpu_backend import CpuBackend
+from backends.protocol import Array, Program, Runner, Workload
 
 Run = Callable[[], Any]
 """Runs once, and returns the outputs as the runtime has them: one, or a tuple or list of several."""
@@ -40,18 +38,8 @@ class KeptWorkload(Workload):
         return export_onnx(self.build(), self.inputs())
 
 
-class SimpleBackend(Backend):
-    """Subclass it, name the runtime, and write :meth:`load`.
-
-    Attributes:
-        runtime: what runs.
-        needs: what else has to be here, such as ``backends.runtimes.onnx(INSTALL)``.
-        precision: what is computed in: part of the target.
-    """
-
-    runtime: ClassVar[Runtime]
-    needs: ClassVar[tuple[Runtime, ...]] = ()
-    precision: ClassVar[str] = "fp32"
+class SimpleBackend(CpuBackend):
+    """Subclass it, name the runtime as :class:`~backends.cpu_backend.CpuBackend` has it, and write :meth:`load`."""
 
     @abstractmethod
     def load(self, workload: KeptWorkload) -> Run:
@@ -68,27 +56,6 @@ class SimpleBackend(Backend):
         """What a run returned, as copies on the host. Override it where numpy cannot read the runtime's own type."""
         several = returned if isinstance(returned, (tuple, list)) else (returned,)
         return tuple(np.array(one) for one in several)
-
-    @classmethod
-    def availability(cls) -> Availability:
-        """Whether the runtime, and what else is needed, can be imported in a version that works."""
-        return together(cls.runtime, *cls.needs, TORCH)
-
-    @cached_property
-    def clock(self) -> PerfCounterClock:
-        """Wall time."""
-        return PerfCounterClock()
-
-    def target(self, device: str | None = None) -> Target:
-        """This machine's CPU under the runtime and these settings."""
-        return cpu_target(
-            device,
-            backend=self.name,
-            runtime=self.runtime.module,
-            runtime_version=self.runtime.version(self.runtime.load()),
-            precision=self.precision,
-            settings=self.settings,
-        )
 
     def compile(self, workload: Workload) -> Program:
         """Load it and run it once, so that one that cannot run is found here."""

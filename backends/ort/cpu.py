@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from backends import program_files
 from backends.compiling import compile_errors
-from backends.cpu_clock import PerfCounterClock
-from backends.cpu_target import cpu_target
+from backends.cpu_backend import CpuBackend
 from backends.ort.session import CPU, LEVELS, ONNX, ORT, OrtRunner, open_session
-from backends.protocol import Availability, Backend, Program, Runner, Setting, SettingValue, Target, Workload
-from backends.runtimes import TORCH, together
+from backends.protocol import Program, Runner, Setting, SettingValue, Workload
 
 
-class OrtBackend(Backend):
+class OrtBackend(CpuBackend):
     """Runs the exported ONNX model, inputs and outputs bound to memory that is allocated once."""
 
     name = "ort"
+    runtime = ORT
+    needs = (ONNX,)
     settings_schema: ClassVar[dict[str, Setting]] = {
         "threads": Setting(default=1, minimum=1, help="threads within an operator"),
         "graph_optimization": Setting(
@@ -29,28 +28,12 @@ class OrtBackend(Backend):
         "spinning": Setting(default=False, help="idle threads spin instead of sleeping; no effect with one thread"),
     }
 
-    @classmethod
-    def availability(cls) -> Availability:
-        """Whether ``onnxruntime``, ``onnx`` and torch can be imported."""
-        return together(ORT, ONNX, TORCH)
-
-    @cached_property
-    def clock(self) -> PerfCounterClock:
-        """Wall time: a run has finished when it returns."""
-        return PerfCounterClock()
-
-    def target(self, device: str | None = None) -> Target:
-        """This machine's CPU under this runtime and these settings."""
+    @property
+    def runtime_version(self) -> str:
+        """All of it: one nightly build is not another."""
         import onnxruntime
 
-        return cpu_target(
-            device,
-            backend=self.name,
-            runtime="onnxruntime",
-            runtime_version=onnxruntime.__version__,
-            precision="fp32",
-            settings=self.settings,
-        )
+        return str(onnxruntime.__version__)
 
     def compile(self, workload: Workload) -> Program:
         """Export the workload to an ONNX file of its own, already rewritten for this machine.
