@@ -23,8 +23,8 @@ import numpy as np
 from backends.compiling import compile_errors
 from backends.counting import Visited
 from backends.errors import CompileError
-from backends.observers import merged
-from backends.protocol import Backend, Clock, Program, Runner, Workload
+from backends.observers import Observer, merged
+from backends.protocol import Clock, Program, Runner, Workload
 from backends.reference import reference_workload
 from backends.samples import Estimate, Visit, estimate_of
 
@@ -170,10 +170,24 @@ class Outcome:
     wide: tuple[Hashable, ...]
 
 
+class Measurable(Protocol):
+    """What the loop needs of a backend."""
+
+    @property
+    def clock(self) -> Clock:
+        """As :class:`~backends.protocol.Backend` has it; so do the others."""
+
+    def observers(self) -> Sequence[Observer]:
+        """Who looks at the device."""
+
+    def compile(self, workload: Workload) -> Program:
+        """A program."""
+
+
 class _Loop:
     def __init__(
         self,
-        backend: Backend,
+        backend: Measurable,
         jobs: Sequence[Job],
         plan: Plan,
         sink: Sink,
@@ -409,7 +423,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def measure(
-    backend: Backend,
+    backend: Measurable,
     jobs: Sequence[Job],
     plan: Plan,
     sink: Sink,

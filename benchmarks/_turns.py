@@ -116,7 +116,7 @@ class Stand:
             if not left:
                 continue
             share = replace(plan, time_budget_s=seconds / len(self.groups))
-            outcome = measure(self.backend, left, share, Silent(), seed=seed)  # type: ignore[arg-type]
+            outcome = measure(self.backend, left, share, Silent(), seed=seed)
             self.failed |= outcome.failed
             if not math.isnan(outcome.reference_ms):
                 self.reference_ms = min(self.reference_ms, outcome.reference_ms)

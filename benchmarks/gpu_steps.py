@@ -18,7 +18,6 @@ from backends.errors import BackendError
 from backends.measure import Job, Plan, measure
 from backends.protocol import SettingValue, Workload
 from backends.reference import reference_workload
-from backends.samples import estimate
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = Plan(rel_ci=0.01, time_budget_s=30.0, max_rounds=30)
@@ -66,7 +65,7 @@ def time_on_device(mode: SettingValue, workload: Workload, device_type: str = "c
         return {"mode": mode, "error": str(error)}
     if outcome.failed:
         return {"mode": mode, "error": outcome.failed[workload.name]}
-    found = estimate(job.ratios).scaled(outcome.reference_ms)
+    found = job.estimate().scaled(outcome.reference_ms)
     return {
         "mode": mode,
         "settings": backend.settings,
