@@ -125,11 +125,10 @@ class Calibration:
 
     def operator_estimate(self, spec: OpSpec, alone: Estimate) -> Estimate:
         """The same with its uncertainty: nothing is known of what k itself is uncertain by, so r's is all there is."""
-        value = self.operator_ratio(spec, alone.value)
         left = without_boundary(spec, alone.value, self.boundary_ratio)
-        # Where the floor holds, the value moves with r by a tenth; elsewhere as r itself does.
+        # Where the floor holds, what is left moves with r by a tenth; elsewhere as r itself does.
         slope = LEAST_SHARE if left == LEAST_SHARE * alone.value else 1.0
-        return replace(alone, value=value, rel_ci=self._scale(spec) * slope * alone.value * alone.rel_ci / value)
+        return replace(alone, value=self._scale(spec) * left, rel_ci=slope * alone.value / left * alone.rel_ci)
 
     def _scale(self, spec: OpSpec) -> float:
         return self.global_scale * self.op_scales.get(spec.op, 1.0)

@@ -254,15 +254,18 @@ def _halves(
             f"{len(short)} of {len(visits)} have fewer, {short[0]} for one" if short else "there is nothing to split"
         )
         raise ValueError(f"split halves need two visits of everything: {detail}")
+    # By which visits count: most keys have the same ones, and are split alike.
+    alike = {key: good.tobytes() for key, good in count.items()}
+    kinds = {alike[key]: good for key, good in count.items()}
     longest = max(map(len, arrays.values()))
     rng = np.random.default_rng(seed)
     for index in range(splits):
         order = np.arange(longest) if index == 0 else rng.permutation(longest)
-        first, second = {}, {}
-        for key, values in arrays.items():
-            one, other = _split(order[order < len(values)], count[key])
-            first[key], second[key] = center(values[one]), center(values[other])
-        yield first, second
+        places = {kind: _split(order[order < len(good)], good) for kind, good in kinds.items()}
+        yield (
+            {key: center(values[places[alike[key]][0]]) for key, values in arrays.items()},
+            {key: center(values[places[alike[key]][1]]) for key, values in arrays.items()},
+        )
 
 
 def _split(order: Index, counts: NDArray[np.bool_]) -> tuple[Index, Index]:

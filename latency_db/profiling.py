@@ -180,11 +180,11 @@ def calibrate(
     """
     ratios = {spec: job.estimate().value for spec, job in operators.items() if job.ratios}
     measured = [
-        network
+        (network.decomposition, network_jobs[network.id].estimate())
         for network in networks
         if network_jobs[network.id].ratios and all(spec in ratios for spec in network.decomposition.specs)
     ]
-    clean = [network for network in measured if not network_jobs[network.id].estimate().flagged]
+    clean = [(network, estimate) for network, estimate in measured if not estimate.flagged]
     if len(clean) < LEAST_SAMPLES <= len(measured):
         _log.warning(
             "the calibration rests on networks that were throttled or contended whenever they were visited: %d of %d",
@@ -192,12 +192,7 @@ def calibrate(
             len(measured),
         )
         clean = measured
-    samples = [
-        NetworkSample(
-            network.decomposition.specs, network.decomposition.edges, network_jobs[network.id].estimate().value
-        )
-        for network in clean
-    ]
+    samples = [NetworkSample(network.specs, network.edges, estimate.value) for network, estimate in clean]
     if len(samples) < LEAST_SAMPLES:
         return None
     calibration = fit(samples, ratios)
