@@ -404,7 +404,6 @@ def test_observers_look_before_and_after_the_samples_of_every_visit_and_never_wi
     world = World(lambda name: 2.0)
     calls: list[str] = []
     timing = {"now": False}
-    start, stop = FakeClock.start, FakeClock.stop
     world.before_run = lambda name: calls.append(name)
 
     class Watched(FakeObserver):
@@ -416,13 +415,17 @@ def test_observers_look_before_and_after_the_samples_of_every_visit_and_never_wi
             assert not timing["now"]
             return super().end()
 
-    class Backend(FakeBackend):
-        def __init__(self) -> None:
-            super().__init__(world)
-            self._clock.start = lambda: (timing.update(now=True), start(self._clock))[1]  # type: ignore[method-assign]
-            self._clock.stop = lambda: (timing.update(now=False), stop(self._clock))[1]  # type: ignore[method-assign]
+    class Noted(FakeClock):
+        def start(self) -> None:
+            timing["now"] = True
+            super().start()
 
-    backend = Backend()
+        def stop(self) -> float:
+            timing["now"] = False
+            return super().stop()
+
+    backend = FakeBackend(world)
+    backend._clock = Noted(world)
     observer = Watched(calls=calls)
     backend.watching = (observer,)
     measure(backend, jobs_of("a"), Plan(rel_ci=1e-9, min_rounds=3, max_rounds=3), Recorder(), now=world.seconds)
@@ -551,9 +554,14 @@ def test_observers_are_closed_where_the_loop_is_interrupted() -> None:
 
 
 def test_observers_are_not_opened_where_there_is_nothing_to_time() -> None:
-    backend = FakeBackend(World(broken={REFERENCE: "broken runtime"}))
     opened: list[FakeObserver] = []
-    backend.observers = lambda: tuple(opened.append(FakeObserver()) or opened)  # type: ignore[method-assign, func-returns-value]
+
+    class Watched(FakeBackend):
+        def observers(self) -> tuple[FakeObserver, ...]:
+            opened.append(FakeObserver())
+            return tuple(opened)
+
+    backend = Watched(World(broken={REFERENCE: "broken runtime"}))
     with pytest.raises(CompileError):
         measure(backend, jobs_of("a"), Plan(), Recorder())
     assert opened == [], "nobody would close them"

@@ -421,10 +421,14 @@ def _runs(pid: int) -> bool:
 
 
 @pytest.fixture
-def called(gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def called(gpu_check: ModuleType, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A call of the program on a machine with a GPU, and the summary that it leaves."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    machine = Machine()
     check = gpu_check.check
 
     def call(*options: str, on: dict[str, Any] = ON, code: int = 0) -> Any:
@@ -435,7 +439,6 @@ def called(gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert gpu_check.main() == code
         return json.loads(out.read_text())
 
-    call.machine = machine  # type: ignore[attr-defined]
     return call
 
 
@@ -443,8 +446,7 @@ def hows(summary: Any) -> dict[str, str]:
     return {name: one["how"] for name, one in summary["entries"].items()}
 
 
-def test_what_earlier_calls_found_is_kept(called: Any, tmp_path: Path) -> None:
-    machine = called.machine
+def test_what_earlier_calls_found_is_kept(called: Any, machine: Machine, tmp_path: Path) -> None:
     machine.documents, machine.said = {"torch": None}, {"torch": "Error: CUDA is out of memory\n"}
     first = called("--essential", code=1)
     oom = "exit code 1: CUDA is out of memory"
@@ -470,9 +472,9 @@ def test_what_earlier_calls_found_is_kept(called: Any, tmp_path: Path) -> None:
     assert kept.with_suffix(".unreadable-1").exists()
 
 
-def test_a_missed_bound_is_no_success(called: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missed_bound_is_no_success(called: Any, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     one = {"backend": "trt", "profile": WHOLE, "validations": [{**JUDGED, "mape": 0.04}]}
-    called.machine.documents = {"trt": {"targets": [one]}}
+    machine.documents = {"trt": {"targets": [one]}}
     for _ in range(2):
         called("--only", "tests", "trt", code=1)
         assert "2 entries, 0 not complete, 1 not within bounds" in capsys.readouterr().out

@@ -12,6 +12,7 @@ import pytest
 from backends import measure as loop
 from backends import registry
 from backends.counting import Visited
+from backends.gpu_clocks import Wanted
 from backends.observers import Observation
 from backends.samples import Visit
 from latency_db import campaign as campaigns
@@ -246,7 +247,7 @@ def test_what_is_no_clock_is_a_mistake(watch: Callable[..., World], database: Pa
 
 
 @pytest.mark.parametrize("clocks", [None, "default", 1410])
-def test_a_request_carries_the_clock_to_the_worker(clocks: int | str | None) -> None:
+def test_a_request_carries_the_clock_to_the_worker(clocks: Wanted | None) -> None:
     request = profile_request(
         backend_name="trt",
         threads=None,
@@ -262,6 +263,6 @@ def test_a_request_carries_the_clock_to_the_worker(clocks: int | str | None) -> 
         remeasure=False,
         calibration_networks=0,
         seed=0,
-        lock_clocks=clocks,  # type: ignore[arg-type]
+        lock_clocks=clocks,
     )
     assert ProfileRequest.read(request.model_dump(mode="json")).lock_clocks == clocks

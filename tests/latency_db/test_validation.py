@@ -153,8 +153,10 @@ def watched(campaign: Campaign, says: Callable[[int], Observation]) -> Campaign:
 
 def test_contended_visits_are_left_out_and_counted(make: Make) -> None:
     campaign = watched(make(), some_contended(5))
-    world = campaign.backend.world  # type: ignore[attr-defined]
-    observer = campaign.backend.watching[0]  # type: ignore[attr-defined]
+    backend = campaign.backend
+    assert isinstance(backend, FakeBackend)
+    world, (observer,) = backend.world, backend.watching
+    assert isinstance(observer, FakeObserver)
     # What is contended takes twice as long: an estimate that counted it would be far off.
     world.before_run = lambda name: (
         world.advance(world.undisturbed(name)) if observer.visits % 5 == 0 and name.startswith("network-") else None
